@@ -1,0 +1,1 @@
+"""Run iptables rules as eBPF."""

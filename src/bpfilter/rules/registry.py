@@ -1,0 +1,169 @@
+"""Which extension owns a name: one class per match and target, declared as data.
+
+An extension is a frozen dataclass in `ext/`, registered by decorator:
+
+    @match("ttl", families=V4)
+    @dataclass(frozen=True, slots=True)
+    class Ttl(Match):
+        low: int
+        high: int
+        inverted: bool = False
+
+        OPTIONS = (Option("--ttl-eq", invertible=True), Option("--ttl-lt"), Option("--ttl-gt"))
+
+        @classmethod
+        def parse(cls, given: Given, context: Context) -> Self: ...
+        def format(self, family) -> list[str]: ...
+        def describe(self, family) -> str: ...
+        def predicate(self, family, rule) -> Predicate: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from bpfilter.errors import RuleError
+from bpfilter.rules.model import Family, Match, Target
+from bpfilter.rules.model import Protocol as IpProtocol
+from bpfilter.source import Span
+
+BOTH = (Family.IPV4, Family.IPV6)
+V4 = (Family.IPV4,)
+V6 = (Family.IPV6,)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an extension.
+
+    `values` is how many words follow; `invertible` allows `!` before it (or, in the
+    old spelling, before its value); `repeatable` collects every use; `optional_value`
+    takes a word only if the next one does not start with `-` or is `!`.
+    """
+
+    name: str
+    values: int = 1
+    invertible: bool = False
+    aliases: tuple[str, ...] = ()
+    repeatable: bool = False
+    optional_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of the rule with its place in the source."""
+
+    text: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of an option in a rule."""
+
+    option: Option
+    words: tuple[Word, ...]
+    inverted: bool = False
+    span: Span | None = None
+
+    @property
+    def value(self) -> str:
+        return self.words[0].text if self.words else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """All uses of an extension's options in one rule, in order."""
+
+    uses: tuple[Use, ...] = ()
+    span: Span | None = None  # of the `-m NAME` or `-j NAME` words
+
+    def get(self, name: str) -> Use | None:
+        """Give the (last) use of an option, None if it was not used."""
+        return next((use for use in reversed(self.uses) if use.option.name == name), None)
+
+    def all(self, name: str) -> tuple[Use, ...]:
+        return tuple(use for use in self.uses if use.option.name == name)
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an extension may need to know of the rule around it while being parsed."""
+
+    family: Family
+    table: str = "filter"
+    chain: str = ""
+    protocol: IpProtocol | None = None
+
+
+class MatchClass(Protocol):
+    """What a registered match class offers."""
+
+    NAME: ClassVar[str]
+    OPTIONS: ClassVar[tuple[Option, ...]]
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Match: ...
+
+
+class TargetClass(Protocol):
+    NAME: ClassVar[str]
+    OPTIONS: ClassVar[tuple[Option, ...]]
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Target: ...
+
+
+@dataclass(slots=True)
+class Registry:
+    """Names to classes, per family; `ext/__init__.py` fills the one instance, `REGISTRY`."""
+
+    matches: dict[tuple[str, Family], Any] = field(default_factory=dict)
+    targets: dict[tuple[str, Family], Any] = field(default_factory=dict)
+
+    def find_match(self, name: str, family: Family, span: Span | None = None) -> Any:
+        found = self.matches.get((name, family))
+        if found is None:
+            raise RuleError(
+                f"unknown match '{name}'", span, f"-m {name} is not known for {family.command}"
+            )
+        return found
+
+    def find_target(self, name: str, family: Family) -> Any | None:
+        return self.targets.get((name, family))
+
+
+REGISTRY = Registry()
+
+C = TypeVar("C", bound=type)
+
+
+def match(name: str, families: tuple[Family, ...] = BOTH) -> Callable[[C], C]:
+    """Register a match class under its iptables name."""
+
+    def register(cls: C) -> C:
+        cls.NAME = name  # type: ignore[attr-defined]  # a ClassVar of Match
+        for family in families:
+            assert (name, family) not in REGISTRY.matches, name
+            REGISTRY.matches[name, family] = cls
+        return cls
+
+    return register
+
+
+def target(name: str, families: tuple[Family, ...] = BOTH) -> Callable[[C], C]:
+    """Register a target class under its iptables name."""
+
+    def register(cls: C) -> C:
+        cls.NAME = name  # type: ignore[attr-defined]  # a ClassVar of Target
+        for family in families:
+            assert (name, family) not in REGISTRY.targets, name
+            REGISTRY.targets[name, family] = cls
+        return cls
+
+    return register
