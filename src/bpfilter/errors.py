@@ -7,6 +7,7 @@
     ├─ RefusedError(span)          exit 2, ENOPROTOOPT   valid for iptables, not enforceable here
     ├─ AbiError(struct, offset)    EINVAL          malformed bytes from or for the kernel
     ├─ BuildError(origin)                          a limit of the instruction set: jump range, stack
+    ├─ InterpError(index)                          a program went wrong in the interpreter
     ├─ UnsupportedError(feature)   exit 3, EOPNOTSUPP    this kernel conclusively cannot
     ├─ BusyError                   exit 4, EAGAIN  lock held, or the ruleset changed underneath
     ├─ StateError                  exit 1, EINVAL  pins or state file are not what we left there
@@ -81,6 +82,20 @@ class BuildError(Error):
 
     def __init__(self, message: str, origin: object = None) -> None:
         super().__init__(message if origin is None else f"{message} (for {origin})")
+        self.origin = origin
+
+
+class InterpError(Error):
+    """A program did in the interpreter what no verified program does: a read of nowhere, no end.
+
+    `index` is the instruction's, or -1; `origin` is what it was made for.
+    """
+
+    def __init__(self, message: str, index: int = -1, origin: object = None) -> None:
+        where = f"instruction {index}: " if index >= 0 else ""
+        super().__init__(where + message + ("" if origin is None else f" (for {origin})"))
+        self.message = message
+        self.index = index
         self.origin = origin
 
 

@@ -202,7 +202,7 @@ class Builder:
         base = self._register(dst)
         if isinstance(src, Reg):
             opcode = abi.BPF_STX | abi.BPF_MEM | size
-            self.emit(Insn(opcode, base, src, self._offset(off)))
+            self.emit(Insn(opcode, base, int(src), self._offset(off)))
             return
         bits = size.nbytes * 8
         highest = 1 << (31 if size is Size.DW else bits)
@@ -271,13 +271,16 @@ class Builder:
             self._origin = outer
 
     def emit(self, insn: Insn) -> None:
-        """Append one instruction, giving it the pending label and the current origin."""
+        """Append an instruction; it gets the pending labels and the current origin."""
+        if insn.label is not None:
+            self.label(insn.label)
         label = None
         if self._pending:
             label, *others = self._pending
             self._aliases.update(dict.fromkeys(others, label))
             self._pending.clear()
-        self._insns.append(replace(insn, label=label or insn.label, origin=self._origin))
+        origin = insn.origin if self._origin is None else self._origin
+        self._insns.append(replace(insn, label=label, origin=origin))
 
     def build(self) -> tuple[Insn, ...]:
         """Give the instructions, names unresolved; raises BuildError if a label ends them."""
@@ -295,7 +298,7 @@ class Builder:
         self, opcode: int, dst: int, src: Operand, wide: bool, off: int = 0, ref: Ref | None = None
     ) -> None:
         if isinstance(src, Reg):
-            self.emit(Insn(opcode | abi.BPF_X, dst, src, off, ref=ref))
+            self.emit(Insn(opcode | abi.BPF_X, dst, int(src), off, ref=ref))
             return
         if not -(1 << 31) <= src < (1 << 31 if wide else 1 << 32):
             raise self._error(f"{src:#x} does not fit a 32-bit immediate")
@@ -307,7 +310,7 @@ class Builder:
     def _register(self, reg: Reg) -> int:
         if not isinstance(reg, Reg):
             raise self._error(f"{reg!r} is not a register")
-        return reg
+        return int(reg)
 
     def _writable(self, reg: Reg) -> int:
         if reg is Reg.R10:
