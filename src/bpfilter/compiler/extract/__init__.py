@@ -1,0 +1,29 @@
+"""Extractors: instructions that read packet fields, one file per part of the packet.
+
+Each has `extract(p: Prologue)`; `EXTRACTORS` is the order they run in. The first ones
+(ipv4, ipv6) leave the transport header's offset and the fragment offset in the
+frame's scratch members for those after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bpfilter.compiler.extract import device, ipv4, ipv6, metadata, transport
+from bpfilter.compiler.prologue import Prologue
+from bpfilter.rules.model import Family
+
+EXTRACTORS: dict[Family, tuple[Callable[[Prologue], None], ...]] = {
+    Family.IPV4: (
+        device.extract,
+        metadata.extract,
+        ipv4.extract,
+        transport.extract,
+    ),
+    Family.IPV6: (
+        device.extract,
+        metadata.extract,
+        ipv6.extract,
+        transport.extract,
+    ),
+}

@@ -1,0 +1,118 @@
+"""(Ruleset, kernel types) → program and map specs: the whole compiler, pure and deterministic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpfilter.abi.bpf import BPF_F_MMAPABLE, AttachType, MapType, ProgramType
+from bpfilter.bpf.spec import MapSpec, ProgramSpec
+from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.emit import emit_program
+from bpfilter.compiler.frame import lay_out_frame
+from bpfilter.compiler.loop import CELLS_MAP, COUNTER_BYTES, COUNTERS_MAP
+from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table
+from bpfilter.errors import RefusedError
+from bpfilter.rules.model import Family, Hook, Table
+
+#: Fields whose presence means that connection tracking must run in the namespace.
+CONNTRACK_PREFIX = "ct_"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a compilation is for: the running kernel, or the model the interpreter has of one."""
+
+    types: KernelTypes
+    cpus: int
+    hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A table ready to load.
+
+    `counters` are in map order after the first `COUNTER_FIRST` ones; the counters map
+    holds them once per possible CPU, CPU by CPU, as pairs of u64: packets, bytes.
+    """
+
+    family: Family
+    table: Table
+    programs: dict[Hook, ProgramSpec]
+    maps: dict[str, MapSpec]
+    counters: tuple[CounterKey, ...]
+    counters_per_cpu: int
+    cells: int
+    words: int
+    needs_conntrack: bool
+
+
+def refusals(table: Table, family: Family) -> tuple[RefusedError, ...]:
+    """Give the rules of a table that cannot be enforced, with the reason, and no others."""
+    return lower_table(table, family).refused
+
+
+def compile_table(table: Table, family: Family, target: Target) -> Compiled:
+    """Compile a table.
+
+    Raises: RefusedError for the first rule that cannot be enforced (the others as notes),
+    UnsupportedError if the rules test more fields than fit, BuildError at a size limit.
+    """
+    lowered = lower_table(table, family)
+    if lowered.refused:
+        first, *others = lowered.refused
+        for other in others:
+            first.add_note(str(other))
+        raise first
+    return _assemble(lowered, target)
+
+
+def _assemble(lowered: Lowered, target: Target) -> Compiled:
+    words = frozenset[tuple[str, int]]().union(*lowered.words.values())
+    layout = lay_out_frame(words, lowered.family)
+    cells = b"".join([cell.pack() for cell in lay_out(lowered, layout.places)])
+    counters = COUNTER_FIRST + len(lowered.counters)
+    programs = {
+        hook: ProgramSpec(
+            name=f"bpf_{lowered.family.command[:3]}{'6' if lowered.family == 10 else ''}_"
+            f"{hook.name.lower()}"[:15],
+            type=ProgramType.NETFILTER,
+            attach_type=AttachType.NETFILTER,
+            insns=emit_program(
+                hook,
+                lowered.family,
+                layout,
+                wanted,
+                target.types,
+                cells=len(cells) // 16,
+                counters=counters,
+                cpus=target.cpus,
+                hz=target.hz,
+            ),
+        )
+        for hook, wanted in lowered.words.items()
+    }
+    maps = {
+        CELLS_MAP: MapSpec(
+            "bpf_cells", MapType.ARRAY, 4, len(cells), 1, BPF_F_MMAPABLE, contents=cells
+        ),
+        COUNTERS_MAP: MapSpec(
+            "bpf_counters",
+            MapType.ARRAY,
+            4,
+            counters * target.cpus * COUNTER_BYTES,
+            1,
+            BPF_F_MMAPABLE,
+        ),
+    }
+    return Compiled(
+        family=lowered.family,
+        table=lowered.table,
+        programs=programs,
+        maps=maps,
+        counters=lowered.counters,
+        counters_per_cpu=counters,
+        cells=len(cells) // 16,
+        words=len(set(layout.slots.values())),
+        needs_conntrack=any(name.startswith(CONNTRACK_PREFIX) for name, _ in words),
+    )

@@ -1,0 +1,114 @@
+"""Cells and asked fields → programs and maps: one program per hook, shared maps.
+
+A program reads the packet (prologue), enters the loop at its hook's base chain, and
+returns the verdict. Its size depends on which fields the rules test, never on how
+many rules there are.
+"""
+
+from __future__ import annotations
+
+from bpfilter.abi.helpers import Helper
+from bpfilter.asm.build import Builder
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R7, R10, Insn, Size
+from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler import frame
+from bpfilter.compiler.cells import CELL_BYTES, COUNTER_ABORTED
+from bpfilter.compiler.extract import EXTRACTORS
+from bpfilter.compiler.frame import Frame
+from bpfilter.compiler.loop import (
+    CELLS_MAP,
+    COUNTER_BYTES,
+    COUNTERS_MAP,
+    NF_DROP,
+    emit_loop_callback,
+)
+from bpfilter.compiler.prologue import Prologue
+from bpfilter.rules.model import Family, Hook
+
+#: Cells one packet may be tested against: BPF_MAX_LOOPS (include/linux/bpf_verifier.h).
+MAX_STEPS = 1 << 23
+
+# struct bpf_nf_ctx (include/net/netfilter/nf_bpf_link.h)
+CTX_STATE = 0
+CTX_SKB = 8
+
+
+def emit_program(
+    hook: Hook,
+    family: Family,
+    layout: Frame,
+    wanted: frozenset[tuple[str, int]],
+    types: KernelTypes,
+    *,
+    cells: int,
+    counters: int,
+    cpus: int,
+    hz: int,
+) -> tuple[Insn, ...]:
+    """Emit the program of one hook; `cells` and `counters` (of one CPU) size the maps."""
+    b = Builder(f"{family.command} {hook.name}")
+    p = Prologue(b, types, layout, family, hook, wanted, hz)
+    b.load(R6, R1, CTX_SKB)
+    b.load(R7, R1, CTX_STATE)
+    _clear(p)
+    p.load_member(R1, R6, "sk_buff", "len")
+    b.store(R10, layout.offset(frame.BYTES), R1)
+    b.call(Helper.GET_SMP_PROCESSOR_ID)
+    b.jgt(R0, cpus - 1, "drop")
+    b.mul(R0, counters)
+    b.store(R10, layout.offset(frame.COUNTERS), R0, Size.W)
+    if wanted:
+        p.open_packet()
+        for extract in EXTRACTORS[family]:
+            extract(p)
+    _run_loop(p)
+    b.label("unreadable")
+    _count_aborted(p, counters * cpus)
+    b.label("drop")
+    b.mov(R0, NF_DROP)
+    b.exit()
+    emit_loop_callback(b, max(len(set(layout.slots.values())), 1), cells, counters * cpus)
+    return b.build()
+
+
+def _clear(p: Prologue) -> None:
+    # Packed words are or-ed together, and what no extractor fills reads as zero.
+    for offset in range(frame.WORDS, p.frame.size, 8):
+        p.b.store(R10, p.frame.offset(offset), 0)
+
+
+def _run_loop(p: Prologue) -> None:
+    b, layout = p.b, p.frame
+    b.load_map_value(R1, CELLS_MAP, p.hook * CELL_BYTES)
+    b.load(R2, R1, 8, Size.W)
+    b.store(R10, layout.offset(frame.PC), R2, Size.W)
+    b.load(R2, R1, 12, Size.W)
+    b.store(R10, layout.offset(frame.UNDERFLOW), R2, Size.W)
+    b.store(R10, layout.offset(frame.DEPTH), 0, Size.W)
+    b.store(R10, layout.offset(frame.VERDICT), NF_DROP, Size.W)
+    for offset in range(frame.RETURNS, frame.WORDS, 8):
+        b.store(R10, layout.offset(offset), 0)
+    b.mov(R1, MAX_STEPS)
+    b.load_func(R2, "cell")
+    b.mov(R3, R10)
+    b.add(R3, layout.offset(0))
+    b.mov(R4, 0)
+    b.call(Helper.LOOP)
+    b.jeq(R0, MAX_STEPS, "unreadable")
+    b.load(R0, R10, layout.offset(frame.VERDICT), Size.W)
+    b.and_(R0, 1)
+    b.exit()
+
+
+def _count_aborted(p: Prologue, counters: int) -> None:
+    b = p.b
+    b.load(R2, R10, p.frame.offset(frame.COUNTERS), Size.W)
+    b.add(R2, COUNTER_ABORTED)
+    b.jgt(R2, counters - 1, "drop")
+    b.lsh(R2, COUNTER_BYTES.bit_length() - 1)
+    b.load_map_value(R1, COUNTERS_MAP)
+    b.add(R1, R2)
+    b.mov(R0, 1)
+    b.atomic_add(R1, 0, R0)
+    b.load(R0, R10, p.frame.offset(frame.BYTES))
+    b.atomic_add(R1, 8, R0)

@@ -1,0 +1,82 @@
+"""The program's stack: what the loop needs, and the packet words rules test.
+
+    fp-SIZE ─┐
+        0  u32  pc         cell to evaluate next
+        4  u32  depth      return points held
+        8  u32  verdict    NF_DROP until something accepts
+       12  u32  underflow  cell of the hook's policy
+       16  u64  bytes      skb->len, what iptables counts
+       24  u32  counters   first counter of this CPU
+       32  u32[16]         return points; before the loop starts: reading the packet
+       96  u32[]           packet words, in the order given by `Frame.slots`
+
+The loop's callback has a frame of its own (at least 32 bytes), and the two together
+may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpfilter.compiler.cells import Place
+from bpfilter.errors import UnsupportedError
+from bpfilter.plan.fields import FIELDS
+from bpfilter.rules.model import Family
+
+PC = 0
+DEPTH = 4
+VERDICT = 8
+UNDERFLOW = 12
+BYTES = 16
+COUNTERS = 24
+RETURNS = 32
+WORDS = 96
+
+# While the packet is read, the return points' place serves as scratch space.
+SCRATCH_DYNPTR = 32  # struct bpf_dynptr, 16 bytes
+SCRATCH_BUFFER = 48  # 40 bytes: the largest header read at once
+SCRATCH_THOFF = 88  # u32: offset of the transport header
+SCRATCH_FRAGOFF = 92  # u32: fragment offset as x_tables' par->fragoff
+
+MAX_FRAME = 512 - 32
+MAX_WORDS = (MAX_FRAME - WORDS) // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where every asked packet word lies; `size` is what the main program's stack takes."""
+
+    slots: dict[tuple[str, int], int]
+    places: dict[tuple[str, int], Place]
+
+    @property
+    def size(self) -> int:
+        return (WORDS + 4 * max(len(self.slots), 1) + 7) // 8 * 8
+
+    def offset(self, member: int) -> int:
+        """Give the offset from the frame pointer of a member of the frame."""
+        return member - self.size
+
+    def word_offset(self, slot: int) -> int:
+        return self.offset(WORDS + 4 * slot)
+
+
+def lay_out_frame(words: frozenset[tuple[str, int]], family: Family) -> Frame:
+    """Give each asked word a place; small fields that share a word share a slot.
+
+    Raises: UnsupportedError if the rules ask for more than the stack holds.
+    """
+    slots: dict[tuple[str, int], int] = {}
+    places: dict[tuple[str, int], Place] = {}
+    for name, word in sorted(words):
+        field = FIELDS[name]
+        shared = (field.pack, word)
+        slot = slots.setdefault(shared, len(slots))
+        places[name, word] = Place(slot, field.shift, field.bits)
+    if len(slots) > MAX_WORDS:
+        raise UnsupportedError(
+            f"room for the {len(slots)} words of packet fields these {family.command} rules "
+            f"test (the stack of a program holds {MAX_WORDS})",
+            advice="use fewer different matches in one table",
+        )
+    return Frame(slots, places)

@@ -1,0 +1,59 @@
+"""The part of a rule every rule has, as a predicate, in the order x_tables asks it.
+
+Order and meaning: ip_packet_match (net/ipv4/netfilter/ip_tables.c) and
+ip6_packet_match (net/ipv6/netfilter/ip6_tables.c). The IPv6 walk to the
+upper-layer header happens only for rules with `-p`, and drops packets whose
+headers it cannot follow.
+"""
+
+from __future__ import annotations
+
+from bpfilter.plan import fields
+from bpfilter.plan.fields import Field
+from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, masked_words
+from bpfilter.rules.model import Address, Family, Interface, Rule
+
+IFNAMSIZ = 16
+
+
+def condition(rule: Rule, family: Family) -> Predicate:
+    """Give all that a rule asks: header first, then each match from left to right.
+
+    Raises: RefusedError, from the extension that cannot be enforced.
+    """
+    parts: list[Predicate] = []
+    if rule.source:
+        parts.append(_address(fields.SADDR, rule.source))
+    if rule.destination:
+        parts.append(_address(fields.DADDR, rule.destination))
+    if rule.in_interface:
+        parts.append(interface(fields.IIF, rule.in_interface))
+    if rule.out_interface:
+        parts.append(interface(fields.OIF, rule.out_interface))
+    if rule.protocol:
+        if family is Family.IPV6:
+            parts.append(Guard(fields.PROTO_GUARD))
+        wanted = equals(fields.PROTO, rule.protocol.number)
+        parts.append(inverted_if(rule.protocol.inverted, wanted))
+    if rule.fragment is not None:
+        parts.append(equals(fields.FRAGMENT, int(rule.fragment)))
+    parts.extend(match.predicate(family, rule) for match in rule.matches)
+    return All(tuple(part for part in parts if part != All(())))
+
+
+def _address(field: Field, address: Address) -> Predicate:
+    return inverted_if(address.inverted, masked_words(field, address.value, address.mask))
+
+
+def interface(field: Field, wanted: Interface) -> Predicate:
+    """Compare a name with its NUL, or a prefix without; masks as xtables_parse_interface's."""
+    name = wanted.name.encode()
+    if name.endswith(b"+"):
+        name = name[:-1]
+        mask = b"\xff" * len(name)
+    else:
+        mask = b"\xff" * min(len(name) + 1, IFNAMSIZ)
+    value = name.ljust(IFNAMSIZ, b"\0")
+    return inverted_if(
+        wanted.inverted, masked_words(field, value, mask.ljust(IFNAMSIZ, b"\0"))
+    )

@@ -1,0 +1,246 @@
+"""Table → cells: chains laid out, jumps resolved, counters numbered.
+
+A chain that is jumped to pushes a return point on the program's small stack.
+Chains nested deeper than that stack are laid out once more for each place that
+jumps to them, with the return point written in, so that any depth works without
+more memory per packet; copies of a rule share its counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bpfilter.compiler.cells import (
+    COUNTER_FIRST,
+    COUNTER_NONE,
+    Assembler,
+    Cell,
+    Op,
+    Place,
+)
+from bpfilter.compiler.header import condition
+from bpfilter.errors import BuildError, RefusedError
+from bpfilter.plan.nodes import All, Any, Guard, Not, Predicate, Test
+from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
+
+#: Return points the program's stack holds; deeper chains are copied per caller.
+STACK_DEPTH = 16
+#: More cells than this are refused (256 MiB of rules): copies of deep chains could explode.
+MAX_CELLS = 1 << 24
+
+HOOK_CELLS = len(Hook)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterKey:
+    """What a counter belongs to: rule `number` (from 1) of a chain, or its policy (0)."""
+
+    chain: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredRule:
+    condition: Predicate
+    rule: Rule
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A table as conditions: the input to laying out cells, and what the program must read."""
+
+    family: Family
+    table: Table
+    chains: dict[str, tuple[LoweredRule, ...]]
+    counters: tuple[CounterKey, ...]
+    refused: tuple[RefusedError, ...]
+    #: Packet words asked for by chains reachable from each hook: (field name, word).
+    words: dict[Hook, frozenset[tuple[str, int]]] = field(default_factory=dict)
+
+
+def lower_table(table: Table, family: Family) -> Lowered:
+    """Give every rule its condition and counter; collect what cannot be enforced."""
+    refused: list[RefusedError] = []
+    keys: list[CounterKey] = []
+    chains: dict[str, tuple[LoweredRule, ...]] = {}
+    for chain in table.chains:
+        if chain.policy is not None:
+            keys.append(CounterKey(chain.name, 0))
+    for chain in table.chains:
+        lowered = []
+        for number, rule in enumerate(chain.rules, 1):
+            counter = COUNTER_FIRST + len(keys)
+            keys.append(CounterKey(chain.name, number))
+            try:
+                _check_target(rule)
+                lowered.append(LoweredRule(condition(rule, family), rule, counter))
+            except RefusedError as error:
+                refused.append(RefusedError(error.message, error.span or rule.span, error.hint))
+        chains[chain.name] = tuple(lowered)
+    words = {
+        Hook[chain.name]: frozenset(_reachable_words(chain.name, chains))
+        for chain in table.chains
+        if chain.policy is not None
+    }
+    return Lowered(family, table, chains, tuple(keys), tuple(refused), words)
+
+
+def _check_target(rule: Rule) -> None:
+    target = rule.target
+    if target is None or isinstance(target, Jump):
+        return
+    if isinstance(target, Verdict):
+        if target.name in ("ACCEPT", "DROP", "RETURN"):
+            return
+        raise RefusedError(f"target '{target.name}' cannot be enforced as eBPF", rule.span)
+    raise RefusedError(
+        f"target '{target.NAME}' cannot be enforced as eBPF in this version", rule.span
+    )
+
+
+def _reachable_words(
+    start: str, chains: dict[str, tuple[LoweredRule, ...]]
+) -> set[tuple[str, int]]:
+    seen, todo = {start}, [start]
+    words: set[tuple[str, int]] = set()
+    while todo:
+        for lowered in chains[todo.pop()]:
+            words |= asked_words(lowered.condition)
+            target = lowered.rule.target
+            if isinstance(target, Jump) and target.chain not in seen:
+                seen.add(target.chain)
+                todo.append(target.chain)
+    return words
+
+
+def asked_words(part: Predicate) -> set[tuple[str, int]]:
+    """Give every (field name, word) a predicate asks for."""
+    match part:
+        case Test(field=asked, word=word):
+            return {(asked.name, word)}
+        case Guard(field=asked):
+            return {(asked.name, 0)}
+        case Not(inner):
+            return asked_words(inner)
+        case All(parts) | Any(parts):
+            return set().union(*map(asked_words, parts))
+
+
+def nesting(chains: dict[str, tuple[LoweredRule, ...]]) -> dict[str, int]:
+    """Give the largest number of return points held while in each chain (loops are refused
+    before, so this ends)."""
+    callees: dict[str, set[tuple[str, int]]] = {
+        name: {
+            (rule.rule.target.chain, 0 if rule.rule.target.goto else 1)
+            for rule in rules
+            if isinstance(rule.rule.target, Jump)
+        }
+        for name, rules in chains.items()
+    }
+    waiting = dict.fromkeys(chains, 0)
+    for targets in callees.values():
+        for name, _ in targets:
+            waiting[name] += 1
+    depth = dict.fromkeys(chains, 0)
+    ready = [name for name, count in waiting.items() if count == 0]
+    while ready:
+        name = ready.pop()
+        for target, pushes in callees[name]:
+            depth[target] = max(depth[target], depth[name] + pushes)
+            waiting[target] -= 1
+            if waiting[target] == 0:
+                ready.append(target)
+    return depth
+
+
+#: A laid-out chain: its name, and where RETURN goes if that is written in (a cell index).
+Instance = tuple[str, int | None]
+
+
+class _Layout:
+    """Lays out chain after chain; jumps to chains not yet laid out are patched at the end."""
+
+    def __init__(self, lowered: Lowered, places: dict[tuple[str, int], Place]) -> None:
+        self.lowered = lowered
+        self.assembler = Assembler(places)
+        self.depth = nesting(lowered.chains)
+        self.start: dict[Instance, int] = {}
+        self.todo: list[Instance] = []
+        self.patches: list[tuple[int, Instance]] = []
+
+    def run(self) -> list[Cell]:
+        cells = self.assembler.cells
+        cells.extend(Cell(Op.ENTRY) for _ in Hook)
+        index_of = {key: COUNTER_FIRST + n for n, key in enumerate(self.lowered.counters)}
+        for chain in self.lowered.table.chains:
+            if chain.policy is not None:
+                entry = cells[Hook[chain.name]]
+                entry.lo = self.assembler.here
+                self._chain((chain.name, None))
+                entry.hi = self.assembler.here
+                policy = Op.ACCEPT if chain.policy == "ACCEPT" else Op.DROP
+                cells.append(Cell(policy, lo=index_of[CounterKey(chain.name, 0)]))
+        while self.todo:
+            instance = self.todo.pop()
+            if instance not in self.start:
+                self._chain(instance)
+                self._return(instance, COUNTER_NONE)
+        for index, instance in self.patches:
+            cells[index].hi = self.start[instance]
+        return cells
+
+    def _chain(self, instance: Instance) -> None:
+        self.start[instance] = self.assembler.here
+        for lowered in self.lowered.chains[instance[0]]:
+            fail: list[int] = []
+            self.assembler.jump_if(lowered.condition, False, fail, fail)
+            self._act(lowered, instance)
+            self.assembler.land(fail)
+            if self.assembler.here > MAX_CELLS:
+                raise BuildError(f"the rules need more than {MAX_CELLS} cells", lowered.rule.span)
+
+    def _act(self, lowered: LoweredRule, instance: Instance) -> None:
+        target = lowered.rule.target
+        add = self.assembler.add
+        if target is None:
+            add(Cell(Op.CONTINUE, lo=lowered.counter))
+        elif isinstance(target, Jump):
+            self._jump(target, lowered.counter, instance)
+        else:
+            assert isinstance(target, Verdict)
+            if target.name == "RETURN":
+                self._return(instance, lowered.counter)
+            else:
+                add(Cell(Op[target.name], lo=lowered.counter))
+
+    def _jump(self, target: Jump, counter: int, instance: Instance) -> None:
+        name, back = instance
+        here = self.assembler.here
+        if target.goto:
+            op, to = Op.GOTO, (target.chain, back)
+        elif self.depth[name] < STACK_DEPTH and back is None:
+            op, to = Op.JUMP, (target.chain, None)
+        else:
+            op, to = Op.GOTO, (target.chain, here + 1)
+        self.assembler.add(Cell(op, lo=counter))
+        self.patches.append((here, to))
+        self.todo.append(to)
+
+    def _return(self, instance: Instance, counter: int) -> None:
+        if instance[1] is None:
+            self.assembler.add(Cell(Op.RETURN, lo=counter))
+        else:
+            self.assembler.add(Cell(Op.GOTO, lo=counter, hi=instance[1]))
+
+
+def lay_out(lowered: Lowered, places: dict[tuple[str, int], Place]) -> list[Cell]:
+    """Give the cells of a table; the first `HOOK_CELLS` are the entries of the hooks.
+
+    Raises: BuildError if a rule or the whole is larger than cells can address.
+    """
+    return _Layout(lowered, places).run()
+
+
+def base_chains(table: Table) -> dict[Hook, Chain]:
+    return {Hook[chain.name]: chain for chain in table.chains if chain.policy is not None}

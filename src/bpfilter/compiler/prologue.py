@@ -1,0 +1,147 @@
+"""Reading a packet once, into the words that rules test.
+
+A program asks for the fields its rules use; each extractor (`extract/`) fills the
+ones it knows, and skips what nobody asked for. `Prologue` is what an extractor
+sees: the builder, the packet, and `put`.
+
+Registers: R6 is the `struct sk_buff *`, R7 the `struct nf_hook_state *`, both for the
+whole prologue. R8 and R9 belong to the extractor at work, R0-R5 to whoever calls.
+Packet bytes are read through a dynptr, which, as skb_header_pointer does in the
+kernel's matches, also reads what lies in page fragments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bpfilter.asm.build import Builder
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R10, Reg, Size
+from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler import frame
+from bpfilter.plan.fields import Field
+from bpfilter.rules.model import Family, Hook
+
+GUARD_FAIL = 1
+GUARD_DROP = 2
+
+_WIDTH = {1: Size.B, 2: Size.H, 4: Size.W, 8: Size.DW}
+
+
+@dataclass(slots=True)
+class Prologue:
+    """One program's reading of its packet; `wanted` holds (field name, word)."""
+
+    b: Builder
+    types: KernelTypes
+    frame: frame.Frame
+    family: Family
+    hook: Hook
+    wanted: frozenset[tuple[str, int]]
+    #: Ticks per second, for fields in seconds (CONFIG_HZ).
+    hz: int = 250
+    #: Where a packet goes that cannot be read at all: dropped.
+    unreadable: str = field(default="unreadable")
+
+    def wants(self, *fields: Field) -> bool:
+        """Say whether any word of any of these fields is asked for."""
+        names = {asked.name for asked in fields}
+        return any(name in names for name, _ in self.wanted)
+
+    def wants_word(self, asked: Field, word: int) -> bool:
+        return (asked.name, word) in self.wanted
+
+    def put(self, asked: Field, value: Reg, word: int = 0) -> None:
+        """Store a value of the field's width; clobbers `value` and R0. Fill each field once:
+        bits are or-ed into words that start as zero."""
+        if not self.wants_word(asked, word):
+            return
+        place = self.frame.places[asked.name, word]
+        offset = self.frame.word_offset(place.slot)
+        if place.bits == 32:
+            self.b.store(R10, offset, value, Size.W)
+            return
+        assert value is not R0
+        if place.shift:
+            self.b.lsh(value, place.shift)
+        self.b.load(R0, R10, offset, Size.W)
+        self.b.or_(R0, value)
+        self.b.store(R10, offset, R0, Size.W)
+
+    def put_constant(self, asked: Field, value: int, word: int = 0) -> None:
+        """Store a constant; clobbers R0."""
+        if not self.wants_word(asked, word) or value == 0:
+            return
+        place = self.frame.places[asked.name, word]
+        offset = self.frame.word_offset(place.slot)
+        self.b.load(R0, R10, offset, Size.W)
+        self.b.or_(R0, _signed32(value << place.shift))
+        self.b.store(R10, offset, R0, Size.W)
+
+    def load_scratch(self, dst: Reg, member: int, size: Size = Size.W) -> None:
+        """Read a SCRATCH_* member of the frame."""
+        self.b.load(dst, R10, self.frame.offset(member), size)
+
+    def store_scratch(self, member: int, src: Reg, size: Size = Size.W) -> None:
+        self.b.store(R10, self.frame.offset(member), src, size)
+
+    def open_packet(self) -> None:
+        """Make the dynptr over the packet; it starts at the network header at every hook."""
+        b = self.b
+        b.mov(R1, R6)
+        b.mov(R2, 0)
+        b.mov(R3, R10)
+        b.add(R3, self.frame.offset(frame.SCRATCH_DYNPTR))
+        b.kfunc("bpf_dynptr_from_skb")
+        b.jne(R0, 0, self.unreadable)
+
+    def slice(self, offset: Reg | int, length: int) -> None:
+        """Leave in R0 a pointer to `length` packet bytes at `offset`, or 0 if there are fewer.
+
+        At most 40 bytes; clobbers R1-R5. The bytes stay readable until the next call.
+        """
+        assert 0 < length <= frame.SCRATCH_THOFF - frame.SCRATCH_BUFFER
+        b = self.b
+        b.mov(R2, offset)
+        b.mov(R1, R10)
+        b.add(R1, self.frame.offset(frame.SCRATCH_DYNPTR))
+        b.mov(R3, R10)
+        b.add(R3, self.frame.offset(frame.SCRATCH_BUFFER))
+        b.mov(R4, length)
+        b.kfunc("bpf_dynptr_slice")
+
+    def load_member(self, dst: Reg, src: Reg, struct: str, path: str) -> None:
+        """Read a member of a kernel struct; bit fields come out shifted and masked."""
+        member = self.types.offset(struct, path)
+        if member.bit_size:
+            byte = member.offset + member.bit_offset // 8
+            self.b.load(dst, src, byte, Size.B)
+            if member.bit_offset % 8:
+                self.b.rsh(dst, member.bit_offset % 8)
+            self.b.and_(dst, (1 << member.bit_size) - 1)
+            return
+        self.b.load(dst, src, member.offset, _WIDTH[member.size])
+
+    def member(self, struct: str, path: str) -> int:
+        """Give the byte offset of a member."""
+        return self.types.offset(struct, path).offset
+
+    def cast(self, src: Reg, struct: str) -> None:
+        """Leave in R0 `src` as a readable `struct` pointer; faulting reads give 0.
+
+        bpf_rdonly_cast: a kfunc for every program type since Linux 6.2.
+        """
+        self.b.mov(R1, src)
+        self.b.type_id(R2, struct)
+        self.b.kfunc("bpf_rdonly_cast")
+
+    def put_be_words(self, asked: Field, src: Reg, offset: int, words: int, scratch: Reg) -> None:
+        """Store `words` big-endian 32-bit words found at `src + offset`."""
+        for word in range(words):
+            if self.wants_word(asked, word):
+                self.b.load(scratch, src, offset + 4 * word, Size.W)
+                self.b.be32(scratch)
+                self.put(asked, scratch, word)
+
+
+def _signed32(value: int) -> int:
+    return value - (1 << 32) if value >= 1 << 31 else value
