@@ -1,0 +1,127 @@
+"""Matches and targets, a module for each, imported when a rule first uses one.
+
+A module holds the match and the target of one name (`mark.py`: `-m mark`, `-j MARK`),
+as the kernel's own modules do; `MODULES` lists every module and the names in it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import cache
+
+#: module -> the iptables names it registers, matches in lower and targets in upper case.
+MODULES: dict[str, str] = {
+    "addrtype": "addrtype",
+    "ah": "ah",
+    "audit": "AUDIT",
+    "bpf": "bpf",
+    "cgroup": "cgroup",
+    "checksum": "CHECKSUM",
+    "classify": "CLASSIFY",
+    "cluster": "cluster",
+    "clusterip": "CLUSTERIP",
+    "comment": "comment",
+    "connbytes": "connbytes",
+    "connlabel": "connlabel",
+    "connlimit": "connlimit",
+    "connmark": "connmark CONNMARK",
+    "connsecmark": "CONNSECMARK",
+    "conntrack": "conntrack",
+    "cpu": "cpu",
+    "ct": "CT NOTRACK",
+    "dccp": "dccp",
+    "devgroup": "devgroup",
+    "dscp": "dscp DSCP",
+    "dst": "dst",
+    "ecn": "ecn ECN",
+    "esp": "esp",
+    "eui64": "eui64",
+    "frag": "frag",
+    "hashlimit": "hashlimit",
+    "hbh": "hbh",
+    "helper": "helper",
+    "hl": "hl HL",
+    "hmark": "HMARK",
+    "icmp": "icmp",
+    "icmp6": "icmp6",
+    "idletimer": "IDLETIMER",
+    "ipcomp": "ipcomp",
+    "iprange": "iprange",
+    "ipv6header": "ipv6header",
+    "ipvs": "ipvs",
+    "led": "LED",
+    "length": "length",
+    "limit": "limit",
+    "log": "LOG",
+    "mac": "mac",
+    "mark": "mark MARK",
+    "mh": "mh",
+    "multiport": "multiport",
+    "nat": "SNAT DNAT MASQUERADE REDIRECT NETMAP",
+    "nfacct": "nfacct",
+    "nflog": "NFLOG",
+    "nfqueue": "NFQUEUE",
+    "npt": "SNPT DNPT",
+    "osf": "osf",
+    "owner": "owner",
+    "physdev": "physdev",
+    "pkttype": "pkttype",
+    "policy": "policy",
+    "quota": "quota",
+    "rateest": "rateest RATEEST",
+    "realm": "realm",
+    "recent": "recent",
+    "reject": "REJECT",
+    "rpfilter": "rpfilter",
+    "rt": "rt",
+    "sctp": "sctp",
+    "secmark": "SECMARK",
+    "set": "set SET",
+    "socket": "socket",
+    "srh": "srh",
+    "state": "state",
+    "statistic": "statistic",
+    "string": "string",
+    "synproxy": "SYNPROXY",
+    "tcp": "tcp",
+    "tcpmss": "tcpmss TCPMSS",
+    "tcpoptstrip": "TCPOPTSTRIP",
+    "tee": "TEE",
+    "time": "time",
+    "tos": "tos TOS",
+    "tproxy": "TPROXY",
+    "trace": "TRACE",
+    "ttl": "ttl TTL",
+    "u32": "u32",
+    "udp": "udp",
+    "udplite": "udplite",
+    "ulog": "ULOG",
+}
+
+
+def load(kind: str, name: str) -> None:
+    """Import the module that registers `name`, if there is one; `kind` is match or target."""
+    module = _owners().get(name)
+    if module is not None and name.isupper() == (kind == "target"):
+        _import(module)
+
+
+def load_all() -> tuple[str, ...]:
+    """Import every extension there is; gives their module names."""
+    return tuple(module for module in MODULES if _import(module))
+
+
+# False if the name is iptables', but nothing here reads it yet.
+@cache
+def _import(module: str) -> bool:
+    path = f"{__name__}.{module}"
+    if importlib.util.find_spec(path) is None:
+        return False
+    importlib.import_module(path)
+    return True
+
+
+@cache
+def _owners() -> dict[str, str]:
+    return {name: module for module, names in MODULES.items() for name in names.split()}

@@ -20,6 +20,7 @@ An extension is a frozen dataclass in `ext/`, registered by decorator:
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -40,7 +41,8 @@ class Option:
 
     `values` is how many words follow; `invertible` allows `!` before it (or, in the
     old spelling, before its value); `repeatable` collects every use; `optional_value`
-    takes a word only if the next one does not start with `-` or is `!`.
+    takes a word only if the next one does not start with `-` or is `!`. A rule that
+    loads the extension without a `required` option is refused.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     repeatable: bool = False
     optional_value: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +124,36 @@ class TargetClass(Protocol):
 
 @dataclass(slots=True)
 class Registry:
-    """Names to classes, per family; `ext/__init__.py` fills the one instance, `REGISTRY`."""
+    """Names to classes, per family.
 
+    `package` is the extensions' package by name: it stands above this one, so it is
+    loaded at the first look-up that needs it and never imported here. Its
+    `load(kind, name)` imports the module which owns a name, if there is one.
+    """
+
+    package: str = "bpfilter.ext"
     matches: dict[tuple[str, Family], Any] = field(default_factory=dict)
     targets: dict[tuple[str, Family], Any] = field(default_factory=dict)
 
     def find_match(self, name: str, family: Family, span: Span | None = None) -> Any:
-        found = self.matches.get((name, family))
+        """Give the class of a match. Raises: RuleError as iptables words it."""
+        found = self.match(name, family)
         if found is None:
             raise RuleError(
-                f"unknown match '{name}'", span, f"-m {name} is not known for {family.command}"
+                f"Couldn't load match `{name}'", span, f"{family.command} has no -m {name} here"
             )
         return found
 
+    def match(self, name: str, family: Family) -> Any | None:
+        """Give the class of a match, None if this family has none of the name."""
+        if (name, family) not in self.matches:
+            importlib.import_module(self.package).load("match", name)
+        return self.matches.get((name, family))
+
     def find_target(self, name: str, family: Family) -> Any | None:
+        """Give the class of a target, None if this family has none (then it is a chain)."""
+        if (name, family) not in self.targets:
+            importlib.import_module(self.package).load("target", name)
         return self.targets.get((name, family))
 
 

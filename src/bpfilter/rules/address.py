@@ -1,0 +1,151 @@
+"""Addresses with masks: what `-s` and `-d` take, and what iptables-save and -L print.
+
+Bytes are in network order throughout. Host names are not looked up: a rule must mean
+the same wherever and whenever it is read, so only numbers (and `localhost`) are taken.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from bpfilter.errors import RuleError
+from bpfilter.rules.model import Address, Family
+from bpfilter.rules.registry import Word
+from bpfilter.rules.values import to_number
+
+# The spellings nearly all addresses have, looked up rather than read.
+_BYTES = {str(value): value for value in range(256)}
+
+_LOCALHOST = {Family.IPV4: b"\x7f\0\0\1", Family.IPV6: bytes(15) + b"\1"}
+
+
+def parse_addresses(word: Word, family: Family, inverted: bool = False) -> tuple[Address, ...]:
+    """Read `ADDRESS[/MASK][,…]` (xtables_ipparse_multiple, xtables_ip6parse_multiple).
+
+    Raises: RuleError for a name, a bad mask, or `!` with several addresses.
+    """
+    parts = word.text.split(",")
+    if inverted and len(parts) > 1:
+        raise RuleError(
+            "! not allowed with multiple source or destination IP addresses", word.span
+        )
+    return tuple(_one(part.lstrip(" \t\n\v\f\r"), word, family, inverted) for part in parts)
+
+
+def parse_masked(word: Word, family: Family) -> tuple[bytes, bytes]:
+    """Read one `ADDRESS[/MASK]` for an extension; gives (address and mask, mask)."""
+    made = _one(word.text, word, family, inverted=False)
+    return made.value, made.mask
+
+
+def parse_host(text: str, family: Family) -> bytes | None:
+    """Read one numeric address without a mask; None if it is not one."""
+    if text == "localhost":
+        return _LOCALHOST[family]
+    if family is Family.IPV4:
+        return _dotted(text, is_mask=False)
+    try:
+        return socket.inet_pton(socket.AF_INET6, text)
+    except (OSError, ValueError):
+        return None
+
+
+def prefix_length(mask: bytes) -> int | None:
+    """Give the length of a mask that is ones then zeros, None for any other."""
+    bits = int.from_bytes(mask, "big")
+    width = len(mask) * 8
+    ones = width - (~bits & ((1 << width) - 1)).bit_length()
+    return ones if bits == ((1 << ones) - 1) << (width - ones) else None
+
+
+def format_host(value: bytes) -> str:
+    if len(value) == 4:
+        return ".".join([str(byte) for byte in value])
+    return _format_ipv6(value)
+
+
+def format_saved(value: bytes, mask: bytes) -> str:
+    """Give `ADDRESS/MASK` as iptables-save: the length always, or a mask of any other shape."""
+    length = prefix_length(mask)
+    return f"{format_host(value)}/{format_host(mask) if length is None else length}"
+
+
+def format_listed(value: bytes, mask: bytes) -> str:
+    """Give `ADDRESS[/MASK]` as `iptables -nL`: no mask if it is a whole host."""
+    if prefix_length(mask) == len(mask) * 8:
+        return format_host(value)
+    return format_saved(value, mask)
+
+
+def _one(text: str, word: Word, family: Family, inverted: bool) -> Address:
+    host, slash, mask_text = text.rpartition("/")
+    if not slash:
+        host, mask = mask_text, b"\xff" * family.address_bytes
+    else:
+        mask = _mask(mask_text, word, family)
+    # "if a null mask is given, the name is ignored, like in any/0"
+    value = parse_host(host, family) if any(mask) else bytes(family.address_bytes)
+    if value is None:
+        raise RuleError(f"host/network `{host}' not found", word.span, _hint(host, family))
+    masked = int.from_bytes(value, "big") & int.from_bytes(mask, "big")
+    return Address(masked.to_bytes(family.address_bytes, "big"), mask, inverted)
+
+
+def _hint(host: str, family: Family) -> str:
+    other = Family.IPV6 if family is Family.IPV4 else Family.IPV4
+    if parse_host(host, other) is not None and (other is Family.IPV6 or host.count(".") == 3):
+        return f"{other.command} takes this address, {family.command} does not"
+    return "names are not looked up; write the address"
+
+
+def _mask(text: str, word: Word, family: Family) -> bytes:
+    width = family.address_bytes * 8
+    if family is Family.IPV4:
+        mask = _dotted(text, is_mask=True)
+    else:
+        mask = parse_host(text, family) if text != "localhost" else None
+    if mask is None:
+        length = to_number(text, 0, width)
+        if length is None:
+            raise RuleError(f"invalid mask `{text}' specified", word.span)
+        mask = (((1 << length) - 1) << (width - length)).to_bytes(family.address_bytes, "big")
+    return mask
+
+
+# __numeric_to_ipaddr of libxtables: `10.1` is 10.1.0.0, and each part may be 0x… or 0….
+def _dotted(text: str, is_mask: bool) -> bytes | None:
+    parts = text.split(".", 3)
+    if is_mask and len(parts) < 4:
+        return None
+    numbers = []
+    for part in parts:
+        value = _BYTES.get(part)
+        if value is None:
+            value = to_number(part, 0, 255)
+        if value is None:
+            return None
+        numbers.append(value)
+    return bytes(numbers) + bytes(4 - len(numbers))
+
+
+# glibc's inet_ntop: the first longest run of two or more zero groups is `::`, and the last
+# four bytes are dotted for v4-compatible and v4-mapped addresses.
+def _format_ipv6(value: bytes) -> str:
+    groups = [int.from_bytes(value[i : i + 2], "big") for i in range(0, 16, 2)]
+    best, length = -1, 1
+    at = 0
+    while at < 8:
+        run = at
+        while run < 8 and groups[run] == 0:
+            run += 1
+        if run - at > length:
+            best, length = at, run - at
+        at = max(run, at + 1)
+    if best == 0 and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):
+        dotted = format_host(value[12:])
+        return f"::{dotted}" if length == 6 else f"::ffff:{dotted}"
+    if best < 0:
+        return ":".join(f"{group:x}" for group in groups)
+    left = ":".join(f"{group:x}" for group in groups[:best])
+    right = ":".join(f"{group:x}" for group in groups[best + length :])
+    return f"{left}::{right}"
