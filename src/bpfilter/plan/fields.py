@@ -96,7 +96,8 @@ AH_SPI = _field("ah_spi")
 AH_LENGTH = _field("ah_length", 16, pack="ah", shift=0)  # header length in bytes (IPv6 match)
 AH_RESERVED = _field("ah_reserved", 16, pack="ah", shift=16)
 
-# IPv6 extension headers; each guarded by its own guard (1: header absent or unreadable).
+# IPv6 extension headers; each guarded by its own guard: 1 if ipv6_find_hdr says -ENOENT, 2 if it
+# says anything else, or if the header is cut short (rt, hbh, dst: by its own length field too).
 FRAG_ID = _field("frag_id")
 FRAG_RESERVED = _field("frag_reserved", 1, pack="ext6", shift=0)  # any reserved bit set
 FRAG_FIRST = _field("frag_first", 1, pack="ext6", shift=1)  # offset is 0
@@ -104,29 +105,35 @@ FRAG_MORE = _field("frag_more", 1, pack="ext6", shift=2)
 IPV6_HEADERS = _field("ipv6_headers", 8, pack="ext6", shift=8)  # MASK_* of ip6t_ipv6header.h
 IPV6_HEADERS_OK = _field("ipv6_headers_ok", 1, pack="ext6", shift=3)  # the walk did not fail
 EUI64 = _field("eui64", 1, pack="ext6", shift=4)  # source address is made of the source MAC
-EUI64_GUARD = _field("eui64_guard", 2, pack="ext6", shift=5)  # eui64_mt6: hotdrop without a MAC
+# eui64_mt6: 1 if the device is not Ethernet, 2 if it is and there is no whole Ethernet header.
+EUI64_GUARD = _field("eui64_guard", 2, pack="ext6", shift=5)
+RT_RESERVED = _field("rt_reserved", 1, pack="ext6", shift=7)  # bytes 4-7 of it are not all 0
 RT_TYPE = _field("rt_type", 8, pack="rt", shift=0)
 RT_SEGSLEFT = _field("rt_segsleft", 8, pack="rt", shift=8)
-RT_LENGTH = _field("rt_length", 16, pack="rt", shift=16)  # bytes
-HBH_LENGTH = _field("hbh_length", 16, pack="opts6", shift=0)  # bytes
-DST_LENGTH = _field("dst_length", 16, pack="opts6", shift=16)  # bytes
+RT_LENGTH = _field("rt_length", 16, pack="rt", shift=16)  # ipv6_optlen: bytes, all of it
+HBH_LENGTH = _field("hbh_length", 16, pack="opts6", shift=0)  # ipv6_optlen
+DST_LENGTH = _field("dst_length", 16, pack="opts6", shift=16)  # ipv6_optlen
 
 # What the kernel keeps beside the packet.
 MARK = _field("mark")  # skb->mark
 CPU = _field("cpu")  # smp_processor_id()
 PKTTYPE = _field("pkttype", 3, pack="meta", shift=0)  # pkttype_mt's value, loopback resolved
 MAC_OK = _field("mac_ok", 1, pack="meta", shift=3)  # mac_mt's three checks
-SRC_TYPE = _field("src_type", 12, pack="srctype")  # 1 << RTN_*: addrtype of the source
+# addrtype: IPv4 `1 << inet_dev_addr_type()`. IPv6, several bits: MULTICAST, UNICAST (each if
+# ipv6_addr_type() has it), UNSPEC (if it is IPV6_ADDR_ANY alone), and LOCAL, ANYCAST, UNREACHABLE
+# as match_lookup_rt6() gives them when asked for all three.
+SRC_TYPE = _field("src_type", 12, pack="srctype")  # of the source, 1 << RTN_*
 DST_TYPE = _field("dst_type", 12, pack="srctype", shift=16)
-SRC_TYPE_IN = _field("src_type_in", 12, pack="iftype_in")  # with --limit-iface-in
+SRC_TYPE_IN = _field("src_type_in", 12, pack="iftype_in")  # --limit-iface-in: dev is the input
 DST_TYPE_IN = _field("dst_type_in", 12, pack="iftype_in", shift=16)
 SRC_TYPE_OUT = _field("src_type_out", 12, pack="iftype_out")  # with --limit-iface-out
 DST_TYPE_OUT = _field("dst_type_out", 12, pack="iftype_out", shift=16)
 MAC = _field("mac", words=2)  # source: bytes 0-3, then bytes 4-5 in the upper half of word 1
 OWNER_UID = _field("owner_uid")  # f_cred->fsuid of the socket's file
 OWNER_GID = _field("owner_gid")
-OWNER_SOCKET = _field("owner_socket", 1, pack="meta", shift=4)  # a full socket of this netns
-OWNER_FILE = _field("owner_file", 1, pack="meta", shift=5)  # and it has a file
+# owner_mt: skb_to_full_sk() has an sk_socket and belongs to this netns; and sk_socket has a file.
+OWNER_SOCKET = _field("owner_socket", 1, pack="meta", shift=4)
+OWNER_FILE = _field("owner_file", 1, pack="meta", shift=5)
 PHYS_BRIDGED = _field("phys_bridged", 1, pack="meta", shift=6)  # skb has nf_bridge_info
 PHYS_IN_SET = _field("phys_in_set", 1, pack="meta", shift=7)  # it has an input port
 PHYS_OUT_SET = _field("phys_out_set", 1, pack="meta", shift=8)  # it has an output port

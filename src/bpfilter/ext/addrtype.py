@@ -1,0 +1,128 @@
+"""`-m addrtype`: what kind of address the routing tables say the source or destination is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._values import fail
+from bpfilter.plan import fields
+from bpfilter.plan.fields import Field
+from bpfilter.plan.nodes import All, Predicate, any_bit, equals, inverted_if
+from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.registry import Context, Given, Option, Use, match
+from bpfilter.rules.values import inverted, need_chains, only_one
+
+# RTN_* (include/uapi/linux/rtnetlink.h): a type is bit `1 << index`.
+_NAMES = (
+    "UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE",
+    "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE",
+)  # fmt: skip
+_BIT = {name: 1 << index for index, name in enumerate(_NAMES)}
+# Types the IPv6 match asks of the address itself; all that are listed must hold.
+_IPV6_OF_ADDRESS = (_BIT["MULTICAST"], _BIT["UNICAST"], _BIT["UNSPEC"])
+# Types it asks of the route; one of those listed must hold.
+_IPV6_OF_ROUTE = _BIT["LOCAL"] | _BIT["ANYCAST"] | _BIT["UNREACHABLE"]
+_IPV6_ALL = sum(_IPV6_OF_ADDRESS) | _IPV6_OF_ROUTE
+
+_SOURCE = {"": fields.SRC_TYPE, "in": fields.SRC_TYPE_IN, "out": fields.SRC_TYPE_OUT}
+_DESTINATION = {"": fields.DST_TYPE, "in": fields.DST_TYPE_IN, "out": fields.DST_TYPE_OUT}
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """A set of `1 << RTN_*` bits, never empty."""
+
+    bits: int
+    inverted: bool = False
+
+    def __str__(self) -> str:
+        return ",".join(name for name, bit in _BIT.items() if self.bits & bit)
+
+
+@match("addrtype")
+@dataclass(frozen=True, slots=True)
+class Addrtype(Match):
+    """`limit` is "in" or "out" if only that interface's addresses and routes count, else ""."""
+
+    source: Types | None = None
+    destination: Types | None = None
+    limit: str = ""
+
+    OPTIONS = (
+        Option("--src-type", invertible=True),
+        Option("--dst-type", invertible=True),
+        Option("--limit-iface-in", values=0),
+        Option("--limit-iface-out", values=0),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        source, destination = given.get("--src-type"), given.get("--dst-type")
+        if source is None and destination is None:
+            fail("addrtype: you must specify --src-type or --dst-type", given)
+        only_one(given, "addrtype", "--limit-iface-in", "--limit-iface-out")
+        limit = ""
+        if "--limit-iface-in" in given:
+            need_chains(given, context, "addrtype", "PREROUTING", "INPUT", "FORWARD")
+            limit = "in"
+        elif "--limit-iface-out" in given:
+            need_chains(given, context, "addrtype", "FORWARD", "OUTPUT", "POSTROUTING")
+            limit = "out"
+        return cls(
+            _parse_types(source, context.family) if source else None,
+            _parse_types(destination, context.family) if destination else None,
+            limit,
+        )
+
+    def format(self, family: Family) -> list[str]:
+        words: list[str] = []
+        if self.source is not None:
+            words += inverted(["--src-type", str(self.source)], self.source.inverted)
+        if self.destination is not None:
+            words += inverted(["--dst-type", str(self.destination)], self.destination.inverted)
+        return words + ([f"--limit-iface-{self.limit}"] if self.limit else [])
+
+    def describe(self, family: Family) -> str:
+        words = ["ADDRTYPE match"]
+        for name, types in (("src-type", self.source), ("dst-type", self.destination)):
+            if types is not None:
+                words.append(f"{name} {'!' if types.inverted else ''}{types}")
+        return " ".join(words + ([f"limit-{self.limit}"] if self.limit else []))
+
+    # addrtype_mt_v1 (net/netfilter/xt_addrtype.c)
+    def predicate(self, family: Family, rule: Rule) -> Predicate:
+        ask = _ask_ipv4 if family is Family.IPV4 else _ask_ipv6
+        parts: list[Predicate] = []
+        if self.source is not None:
+            parts.append(ask(_SOURCE[self.limit], self.source))
+        if self.destination is not None:
+            parts.append(ask(_DESTINATION[self.limit], self.destination))
+        return All(tuple(parts))
+
+
+# A name may be cut short: the first type that begins with it is meant.
+def _parse_types(use: Use, family: Family) -> Types:
+    bits = 0
+    for part in use.value.split(","):
+        name = next((name for name in _NAMES if part and name.startswith(part.upper())), None)
+        if name is None:
+            fail(f'addrtype: bad type "{part}"', use, f"one of {', '.join(_NAMES)}")
+        if family is Family.IPV6 and not _BIT[name] & _IPV6_ALL:
+            fail(f'addrtype: type "{name}" does not exist for IPv6', use)
+        bits |= _BIT[name]
+    return Types(bits, use.inverted)
+
+
+def _ask_ipv4(field: Field, types: Types) -> Predicate:
+    return inverted_if(types.inverted, any_bit(field, types.bits))
+
+
+# match_type6
+def _ask_ipv6(field: Field, types: Types) -> Predicate:
+    parts: list[Predicate] = [
+        equals(field, bit, mask=bit) for bit in _IPV6_OF_ADDRESS if types.bits & bit
+    ]
+    if types.bits & _IPV6_OF_ROUTE:
+        parts.append(any_bit(field, types.bits & _IPV6_OF_ROUTE))
+    return inverted_if(types.inverted, All(tuple(parts)))

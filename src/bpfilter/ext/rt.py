@@ -1,0 +1,124 @@
+"""`-m rt`: the IPv6 routing header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.errors import RefusedError
+from bpfilter.ext._values import fail, host
+from bpfilter.plan import fields
+from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, within
+from bpfilter.rules.address import format_host
+from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.registry import V6, Context, Given, Option, Use, match
+from bpfilter.rules.values import U32, format_range, inverted, number, number_range
+
+_MAX_ADDRESSES = 16  # IP6T_RT_HOPS
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: int
+    inverted: bool = False
+
+
+@match("rt", families=V6)
+@dataclass(frozen=True, slots=True)
+class Rt(Match):
+    """`length` is the whole header's, in bytes; `addresses` of a type 0 header, in order."""
+
+    type: Number | None = None
+    segments_left: tuple[int, int] = (0, U32)
+    segments_inverted: bool = False
+    length: Number | None = None
+    reserved: bool = False
+    addresses: tuple[bytes, ...] = ()
+    not_strict: bool = False
+
+    OPTIONS = (
+        Option("--rt-type", invertible=True),
+        Option("--rt-segsleft", invertible=True),
+        Option("--rt-len", invertible=True),
+        Option("--rt-0-res", values=0),
+        Option("--rt-0-addrs"),
+        Option("--rt-0-not-strict", values=0),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        kind, length = given.get("--rt-type"), given.get("--rt-len")
+        segments, addresses = given.get("--rt-segsleft"), given.get("--rt-0-addrs")
+        made = cls(
+            Number(number(kind, "rt"), kind.inverted) if kind else None,
+            number_range(segments, "rt") if segments else (0, U32),
+            segments is not None and segments.inverted,
+            Number(number(length, "rt"), length.inverted) if length else None,
+            "--rt-0-res" in given,
+            _parse_addresses(addresses) if addresses else (),
+            "--rt-0-not-strict" in given,
+        )
+        if (made.reserved or made.addresses) and made.type != Number(0):
+            fail("rt: --rt-type 0 is required before --rt-0-res and --rt-0-addrs", given)
+        if made.not_strict and not made.addresses:
+            fail("rt: --rt-0-addrs is required before --rt-0-not-strict", given)
+        return made
+
+    def format(self, family: Family) -> list[str]:
+        words: list[str] = []
+        if self.type is not None:
+            words += inverted(["--rt-type", str(self.type.value)], self.type.inverted)
+        if self.segments_left != (0, U32):
+            range_text = format_range(*self.segments_left)
+            words += inverted(["--rt-segsleft", range_text], self.segments_inverted)
+        if self.length is not None:
+            words += inverted(["--rt-len", str(self.length.value)], self.length.inverted)
+        if self.reserved:
+            words.append("--rt-0-res")
+        if self.addresses:
+            words += ["--rt-0-addrs", self._list()]
+        return [*words, "--rt-0-not-strict"] if self.not_strict else words
+
+    def describe(self, family: Family) -> str:
+        words = ["rt"]
+        if self.type is not None:
+            words.append(f"type:{'!' if self.type.inverted else ''}{self.type.value}")
+        if self.segments_left != (0, U32) or self.segments_inverted:
+            sign, low, high = "!" if self.segments_inverted else "", *self.segments_left
+            both = f"segslefts:{sign}{low}:{high}"
+            words.append(f"segsleft:{sign}{low}" if low == high else both)
+        if self.length is not None:
+            words.append(f"length:{'!' if self.length.inverted else ''}{self.length.value}")
+        if self.reserved:
+            words.append("reserved")
+        if self.addresses:
+            words.append(f"0-addrs {self._list()}")
+        return " ".join([*words, "0-not-strict"] if self.not_strict else words)
+
+    def _list(self) -> str:
+        return ",".join(map(format_host, self.addresses))
+
+    # rt_mt6 (net/ipv6/netfilter/ip6t_rt.c)
+    def predicate(self, family: Family, rule: Rule) -> Predicate:
+        if self.addresses:
+            raise RefusedError(
+                "match 'rt' with --rt-0-addrs cannot be enforced as eBPF yet: "
+                "the addresses of a routing header are not read",
+                rule.span,
+            )
+        segments = within(fields.RT_SEGSLEFT, *self.segments_left)
+        parts: list[Predicate] = [inverted_if(self.segments_inverted, segments)]
+        for field, asked in ((fields.RT_LENGTH, self.length), (fields.RT_TYPE, self.type)):
+            if asked is not None:
+                same = within(field, asked.value, asked.value)
+                parts.append(inverted_if(asked.inverted, same))
+        if self.reserved:
+            parts.append(equals(fields.RT_RESERVED, 0))
+        return All((Guard(fields.RT_GUARD), *parts))
+
+
+def _parse_addresses(use: Use) -> tuple[bytes, ...]:
+    texts = use.value.split(",")
+    if len(texts) > _MAX_ADDRESSES:
+        fail(f"rt: more than {_MAX_ADDRESSES} addresses", use)
+    return tuple(host(text, use, Family.IPV6) for text in texts)
