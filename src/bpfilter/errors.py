@@ -6,7 +6,7 @@
     │  └─ RuleError                                it reads, but means nothing iptables allows
     ├─ RefusedError(span)          exit 2, ENOPROTOOPT   valid for iptables, not enforceable here
     ├─ AbiError(struct, offset)    EINVAL          malformed bytes from or for the kernel
-    ├─ BuildError(origin)                          a limit of the instruction set: jump range, stack
+    ├─ BuildError(origin)                          a limit of the instruction set, such as stack
     ├─ InterpError(index)                          a program went wrong in the interpreter
     ├─ UnsupportedError(feature)   exit 3, EOPNOTSUPP    this kernel conclusively cannot
     ├─ BusyError                   exit 4, EAGAIN  lock held, or the ruleset changed underneath
