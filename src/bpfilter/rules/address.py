@@ -82,7 +82,7 @@ def _one(text: str, word: Word, family: Family, inverted: bool) -> Address:
     if not slash:
         host, mask = mask_text, b"\xff" * family.address_bytes
     else:
-        mask = _mask(mask_text, word, family)
+        mask = parse_mask(mask_text, word, family)
     # "if a null mask is given, the name is ignored, like in any/0"
     value = parse_host(host, family) if any(mask) else bytes(family.address_bytes)
     if value is None:
@@ -98,7 +98,8 @@ def _hint(host: str, family: Family) -> str:
     return "names are not looked up; write the address"
 
 
-def _mask(text: str, word: Word, family: Family) -> bytes:
+def parse_mask(text: str, word: Word, family: Family) -> bytes:
+    """Read a mask: a prefix length, or an address of any shape. Raises: RuleError."""
     width = family.address_bytes * 8
     if family is Family.IPV4:
         mask = _dotted(text, is_mask=True)

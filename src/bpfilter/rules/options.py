@@ -44,6 +44,7 @@ MAX_NAME_BYTES = 28
 #: Interface names are shorter than IFNAMSIZ (linux/if.h).
 MAX_INTERFACE_BYTES = 15
 
+_NO_COUNTERS = Counters()
 _SPACES = frozenset(" \t\n\v\f\r")
 # xtables_find_match's "ugly as hell" names.
 _MATCH_ALIASES = {"icmpv6": "icmp6", "ipv6-icmp": "icmp6"}
@@ -81,16 +82,21 @@ class RuleParser:
     chains: Container[str] | None = None
     cache: dict[Any, Any] = field(default_factory=dict)
 
-    def parse(self, words: Sequence[Word]) -> Command | None:
+    def parse(self, words: Sequence[Word], counters: Counters | None = None) -> Command | None:
         """Read a command; None if `-4` or `-6` says that the other family's tool should.
+
+        `counters` are those written before the rule, `[packets:bytes]`.
 
         Raises: RuleSyntaxError, RuleError, each with the place of the fault.
         """
-        return _Reader(self, [word.text for word in words], words).read()
+        span = _joined(words) if words else None
+        return _Reader(self, [word.text for word in words], words, span, counters).read()
 
-    def parse_texts(self, texts: Sequence[str], span: Span | None = None) -> Command | None:
+    def parse_texts(
+        self, texts: Sequence[str], span: Span | None = None, counters: Counters | None = None
+    ) -> Command | None:
         """Read words without places; `span` becomes the rule's. Errors have no place."""
-        return _Reader(self, texts, None, span).read()
+        return _Reader(self, texts, None, span, counters).read()
 
 
 def parse_rule(words: Sequence[Word], context: Context) -> tuple[str, Rule]:
@@ -167,27 +173,28 @@ class _Reader:
         parser: RuleParser,
         texts: Sequence[str],
         words: Sequence[Word] | None,
-        span: Span | None = None,
+        span: Span | None,
+        counters: Counters | None,
     ) -> None:
         self.parser = parser
         self.family = parser.family
         self.texts = texts
         self.words = words
-        self.span = span if span is not None or not words else _joined(words)
+        self.span = span
         self.at = 0
         self.option_at = 0
         self.not_at = -1  # where a pending `!` stands
         self.command = ""
         self.chain = ""
         self.argument = ""
-        self.seen: set[str] = set()
+        self.seen: set[str] = {"c"} if counters is not None else set()
         self.values: dict[str, tuple[Word, bool]] = {}
         self.goto = False
         self.fragment: bool | None = None
         self.protocol: Protocol | None = None
         self.protocol_text = ""
         self.protocol_loaded = False
-        self.counters = Counters()
+        self.counters = counters if counters is not None else _NO_COUNTERS
         self.matches: list[_Loaded] = []
         self.target: _Loaded | None = None
         self.classes: list[Any] = []  # whose options are in force, oldest first
@@ -574,8 +581,8 @@ class _Reader:
         )
 
     def _check_no_rule(self) -> None:
-        if self.seen or self.matches:
-            letter = next(iter(self.seen), "m")
+        letter = next(iter(self.seen - {"c"}), "m" if self.matches else "")
+        if letter:
             self.fail(f"Illegal option `-{letter}' with this command")
 
     # -o means nothing to incoming packets, -i nothing to outgoing ones.

@@ -1,0 +1,112 @@
+"""What is wrong with a ruleset as a whole: all faults at once.
+
+These are what iptables refuses only when it commits a table: libiptc's resolving of
+targets, and the kernel's walk from each hook (mark_source_chains in
+net/ipv4/netfilter/ip_tables.c), which refuses loops only where a hook can reach them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bpfilter.errors import RuleError
+from bpfilter.rules.model import TABLES, Chain, Jump, Rule, Ruleset, Table, Verdict
+from bpfilter.rules.options import MAX_NAME_BYTES, VERDICTS
+
+
+def check_ruleset(ruleset: Ruleset) -> list[RuleError]:
+    """Give every fault of every table; an empty list means iptables would take it."""
+    return [error for table in ruleset.tables for error in check_table(table)]
+
+
+def check_table(table: Table) -> list[RuleError]:
+    """Give every fault of one table: its name, its chains, where rules jump, and loops."""
+    base = TABLES.get(table.name)
+    if base is None:
+        return [RuleError(f"unable to initialize table '{table.name}'")]
+    errors = list(_chain_errors(table, base))
+    jumps = list(_jump_errors(table, base))
+    return errors + (jumps or list(_loops(table, base)))
+
+
+def is_unconditional(rule: Rule) -> bool:
+    """True if a rule takes every packet by having no condition at all."""
+    return not (
+        rule.matches
+        or rule.source
+        or rule.destination
+        or rule.in_interface
+        or rule.out_interface
+        or rule.protocol
+        or rule.fragment is not None
+    )
+
+
+def _chain_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
+    seen: set[str] = set()
+    for chain in table.chains:
+        name = chain.name
+        if name in seen or name in VERDICTS:
+            yield RuleError(f"error creating chain '{name}': Chain already exists", chain.span)
+        seen.add(name)
+        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES or not name:
+            yield RuleError(
+                f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", chain.span
+            )
+        if name not in base and chain.policy is not None:
+            yield RuleError(
+                f"Can't set policy `{chain.policy}' on `{name}': Bad built-in chain name",
+                chain.span,
+            )
+        if name in base and chain.policy not in ("ACCEPT", "DROP"):
+            yield RuleError(
+                f"Can't set policy `{chain.policy}' on `{name}': Bad policy name", chain.span
+            )
+    for name in base:
+        if name not in seen:
+            yield RuleError(f"table '{table.name}' has no chain `{name}'")
+
+
+def _jump_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
+    names = {chain.name for chain in table.chains}
+    for chain in table.chains:
+        for rule in chain.rules:
+            if not isinstance(rule.target, Jump):
+                continue
+            to = rule.target.chain
+            if to in base:
+                yield RuleError(f"Invalid target name: `{to}' is a built-in chain", rule.span)
+            elif to not in names:
+                yield RuleError(f"Couldn't load target `{to}'", rule.span, "no such chain")
+
+
+# Walks with a stack of its own: nesting is as deep as the ruleset says.
+def _loops(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
+    chains = {chain.name: chain for chain in table.chains}
+    done: set[str] = set()
+    for start in base:
+        path: dict[str, Iterator[Rule]] = {start: _followed(chains[start])}
+        while path:
+            name = next(reversed(path))
+            rule = next(path[name], None)
+            if rule is None:
+                del path[name]
+                done.add(name)
+                continue
+            assert isinstance(rule.target, Jump)
+            to = rule.target.chain
+            if to in path:
+                names = list(path)
+                circle = " → ".join([*names[names.index(to) :], to][-8:])
+                yield RuleError(f"this jump makes a loop: {circle}", rule.span)
+            elif to not in done:
+                path[to] = _followed(chains[to])
+
+
+# The jumps the kernel follows: those before an unconditional verdict, which ends its walk.
+def _followed(chain: Chain) -> Iterator[Rule]:
+    for rule in chain.rules:
+        if isinstance(rule.target, Jump):
+            yield rule
+        elif isinstance(rule.target, Verdict) and is_unconditional(rule):
+            return

@@ -1,0 +1,206 @@
+"""iptables-save text, both ways.
+
+Reading keeps iptables-restore's grammar (iptables/iptables-restore.c): `*TABLE`,
+`:CHAIN POLICY [packets:bytes]`, `[packets:bytes] -A CHAIN …`, `COMMIT`, `#` comments and
+empty lines, each at the very start of its line. Counters are always read. Three things
+differ on purpose: a last line without a newline may be COMMIT, lines longer than
+iptables-restore's buffer and NUL bytes are refused rather than cut, and tables the text
+does not name are absent rather than left as they were.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bpfilter.errors import RuleSyntaxError, SourceError
+from bpfilter.rules.check import check_table
+from bpfilter.rules.edit import TableDraft
+from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
+from bpfilter.rules.options import RuleParser, format_rule
+from bpfilter.rules.words import split_line, split_words
+from bpfilter.source import Span
+
+#: iptables-restore's buffer holds 10240 bytes, newline and NUL among them.
+MAX_LINE_BYTES = 10238
+#: Reading gives up after this many faults.
+MAX_ERRORS = 50
+
+_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]", re.ASCII)
+_NO_COUNTERS = Counters()
+
+
+def parse_saved(text: str | bytes, name: str, family: Family) -> Ruleset:
+    """Read a ruleset; `name` stands for the file in messages.
+
+    Raises: RuleSyntaxError or RuleError, the first fault, with the others as its notes.
+    """
+    ruleset, errors = read_saved(text, name, family)
+    if errors:
+        first, *others = errors
+        for other in others:
+            first.add_note(str(other))
+        raise first
+    return ruleset
+
+
+def read_saved(
+    text: str | bytes, name: str, family: Family
+) -> tuple[Ruleset, tuple[SourceError, ...]]:
+    """Read as `parse_saved`, giving what could be read and every fault, in order."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    reader = _Reader(name, family)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(reader.errors) >= MAX_ERRORS:
+            break
+        try:
+            reader.line(line, number)
+        except SourceError as error:
+            reader.errors.append(error)
+    reader.end(text)
+    return Ruleset(family, tuple(reader.tables.values())), tuple(reader.errors)
+
+
+def format_saved(ruleset: Ruleset, counters: bool = False) -> str:
+    """Give what iptables-save (with `counters`, iptables-save -c) prints, less its comments."""
+    lines: list[str] = []
+    for table in ruleset.tables:
+        lines.append(f"*{table.name}")
+        lines += [format_chain(chain) for chain in table.chains]
+        for chain in table.chains:
+            for rule in chain.rules:
+                line = format_rule(rule, chain.name, ruleset.family)
+                lines.append(f"{format_counters(rule.counters)} {line}" if counters else line)
+        lines.append("COMMIT")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def format_chain(chain: Chain) -> str:
+    """Give the `:CHAIN POLICY [packets:bytes]` line; a user chain's counters are always 0."""
+    if chain.policy is None:
+        return f":{chain.name} - [0:0]"
+    return f":{chain.name} {chain.policy} {format_counters(chain.counters)}"
+
+
+def format_counters(counters: Counters) -> str:
+    return f"[{counters.packets}:{counters.bytes}]"
+
+
+class _Reader:
+    def __init__(self, name: str, family: Family) -> None:
+        self.name = name
+        self.family = family
+        self.tables: dict[str, Table] = {}
+        self.errors: list[SourceError] = []
+        self.draft: TableDraft | None = None
+        self.parser = RuleParser(family)
+        self.skipping = False  # inside a table whose name is unknown
+
+    def line(self, line: str, number: int) -> None:
+        if not line or line[0] == "#":
+            if len(line) > MAX_LINE_BYTES:
+                self._check_line(line, number)
+            return
+        if len(line) > MAX_LINE_BYTES or "\0" in line or not line.isascii():
+            self._check_line(line, number)
+        if self.draft is not None:
+            if line == "COMMIT":
+                self._commit()
+            elif line[0] == ":":
+                self._chain(self.draft, line, number)
+            else:
+                self._command(self.draft, line, number)
+        elif line[0] == "*":
+            self._table(line, number)
+        elif not self.skipping:
+            raise RuleSyntaxError(
+                "no table is open here", self._span(line, number), "`*filter' or so comes first"
+            )
+        elif line == "COMMIT":
+            self.skipping = False
+
+    def end(self, text: str) -> None:
+        if self.draft is None or len(self.errors) >= MAX_ERRORS:
+            return
+        number = text.count("\n") + (not text.endswith("\n")) + 1
+        self.errors.append(
+            RuleSyntaxError(f"COMMIT expected at line {number}", Span(self.name, number))
+        )
+
+    def _span(self, line: str, number: int, start: int = 0, end: int = 0) -> Span:
+        return Span(self.name, number, start + 1, (end or len(line)) + 1, line)
+
+    def _check_line(self, line: str, number: int) -> None:
+        if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
+            span = Span(self.name, number, 1, 2, line[:200])
+            raise RuleSyntaxError(f"a line may have {MAX_LINE_BYTES} bytes", span)
+        if "\0" in line:
+            at = line.index("\0")
+            span = self._span(line, number, at, at + 1)
+            raise RuleSyntaxError("a NUL byte: this is not text", span)
+
+    def _table(self, line: str, number: int) -> None:
+        words = line[1:].replace("\t", " ").split()
+        if not words:
+            raise RuleSyntaxError("table name invalid", self._span(line, number))
+        if words[0] not in TABLES:
+            self.skipping = True
+            start = line.index(words[0])
+            span = self._span(line, number, start, start + len(words[0]))
+            hint = "the file has DOS line ends" if line.endswith("\r") else ""
+            raise RuleSyntaxError(f"unable to initialize table '{words[0]}'", span, hint)
+        self.skipping = False
+        self.draft = TableDraft(words[0], self.family)
+        self.parser = RuleParser(self.family, words[0], self.draft.chains)
+
+    def _commit(self) -> None:
+        assert self.draft is not None
+        table = self.draft.table()
+        self.draft = None
+        self.tables.pop(table.name, None)  # a second one replaces the first
+        self.tables[table.name] = table
+        self.errors += check_table(table)
+
+    def _chain(self, draft: TableDraft, line: str, number: int) -> None:
+        words = line[1:].replace("\t", " ").split(" ")
+        words = [word for word in words if word]
+        span = self._span(line, number)
+        if not words:
+            raise RuleSyntaxError("chain name invalid", span)
+        if len(words) < 2:
+            raise RuleSyntaxError("policy invalid", span)
+        name, policy = words[:2]
+        if name not in draft.chains or draft.chains[name].policy is None:
+            draft.add_chain(name, span)
+        if policy != "-":
+            draft.set_policy(name, policy, self._chain_counters(words, span), span)
+
+    def _chain_counters(self, words: list[str], span: Span) -> Counters:
+        if len(words) < 3:
+            return _NO_COUNTERS
+        found = _COUNTERS.fullmatch(words[2])
+        if found is None:
+            raise RuleSyntaxError(f"invalid policy counters for chain '{words[0]}'", span)
+        return Counters(int(found[1]), int(found[2]))
+
+    def _command(self, draft: TableDraft, line: str, number: int) -> None:
+        counters, offset = self._rule_counters(line, number)
+        span = self._span(line, number)
+        try:
+            words = split_line(line[offset:] if offset else line)
+            command = self.parser.parse_texts(words, span, counters)
+        except SourceError:
+            # Once more with places, which raises the same with its span.
+            placed = split_words(line, self.name, number, offset)
+            command = self.parser.parse(placed, counters)
+        if command is not None:
+            draft.apply(command, span)
+
+    def _rule_counters(self, line: str, number: int) -> tuple[Counters | None, int]:
+        if line[0] != "[":
+            return None, 0
+        found = _COUNTERS.match(line)
+        if found is None:
+            missing = "]" if "]" not in line else ":"
+            raise RuleSyntaxError(f"Bad line {number}: need {missing}", self._span(line, number))
+        return Counters(int(found[1]), int(found[2])), found.end()
