@@ -1,0 +1,83 @@
+"""What the rest of this package asks of the kernel.
+
+`kernel.linux.LinuxKernel` does it with system calls, and nothing else here makes
+any. Tests put a fake in its place, to count calls and to let the n-th one fail.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from bpfilter.abi.bpf import Command
+from bpfilter.kernel.fd import Fd
+
+
+class Kernel(Protocol):
+    """Every method raises KernelError (or its RestrictedError), unless it says otherwise."""
+
+    def bpf(self, command: Command, attr: bytearray, op: str) -> int:
+        """Call bpf(2); results that the kernel writes into the attr are then in `attr`.
+
+        `op` says for whom: the words an error begins with. Gives the call's result, a new
+        descriptor for some commands. Raises: UnsupportedError if there is no bpf(2).
+        """
+
+    def map_memory(self, fd: Fd, length: int) -> mmap.mmap:
+        """Map a BPF_F_MMAPABLE array, shared, readable and writable."""
+
+    def vmlinux_btf(self) -> bytes:
+        """Give the kernel's type information. Raises: UnsupportedError without any."""
+
+    def module_btf(self, module: str) -> bytes | None:
+        """Give a module's type information, None if it is not loaded or has none."""
+
+    def possible_cpus(self) -> int:
+        """Give the number of per-CPU values a lookup returns: CPUs that may ever be there."""
+
+    def config(self, name: str) -> str | None:
+        """Give `y`, `m` or the value of a CONFIG_ option, None if unset or not to be known."""
+
+    def in_netns(self, netns: str | os.PathLike[str] | None) -> AbstractContextManager[None]:
+        """Move this thread to a network namespace, by name or path, for a `with` block.
+
+        A netfilter link attaches to the namespace of the thread that creates it. None is
+        the namespace the thread is in already.
+        """
+
+    def netns_inode(self) -> int:
+        """Give the inode of this thread's network namespace; it may be reused after the end."""
+
+    def netns_cookie(self) -> int:
+        """Give this network namespace's cookie, never reused until reboot; 0 if unknown.
+
+        Since Linux 5.14, commit e8b9eab99232 ("net: retrieve netns cookie via getsocketopt").
+        """
+
+    def mount_bpffs(self, path: Path) -> Path:
+        """Have a bpffs mounted at a path of pid 1's mount namespace, unless there is one.
+
+        Gives the path by which this process reaches it. What is pinned there outlives a
+        private mount namespace, as `ip netns exec` makes one.
+        """
+
+    def unmount_bpffs(self, path: Path) -> None:
+        """Undo `mount_bpffs`: everything still pinned there goes away with it."""
+
+    def lock(self, path: Path, timeout_s: float = 0) -> AbstractContextManager[None]:
+        """Hold flock(2) on a file for a `with` block. Raises: BusyError after the timeout."""
+
+    def make_directory(self, path: Path) -> None:
+        """Make a directory, and those above it; one that is there is fine."""
+
+    def list_directory(self, path: Path) -> list[str]:
+        """Give the sorted names in a directory; a directory that is not there has none."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename a pin, replacing one that is there, in one step."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a pin or an empty directory; one that is not there is fine."""

@@ -1,0 +1,80 @@
+"""A bpffs where every process of this machine finds it: in pid 1's mount namespace.
+
+`ip netns exec` gives its command a mount namespace of its own with a fresh /sys, so
+the host's /sys/fs/bpf is hidden there, and a bpffs mounted inside goes away with the
+command, with every pin and link in it. A child process therefore joins pid 1's mount
+namespace and mounts there (setns(2) to a mount namespace is for a process with one
+thread, which a child after fork is); others reach the place through /proc/1/root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bpfilter.abi.bpf import FS_TYPE
+from bpfilter.errors import KernelError
+from bpfilter.kernel import host, libc
+from bpfilter.kernel.restrict import Capability
+
+
+def reach(path: Path) -> Path:
+    """Give the path by which this process reaches a path of pid 1's mount namespace."""
+    if host.is_same_namespace("mnt", 1):
+        return path
+    return Path("/proc/1/root") / path.relative_to("/")
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether pid 1 sees a bpffs mounted exactly there."""
+    try:
+        mountinfo = Path("/proc/1/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise libc.kernel_error("read /proc/1/mountinfo", error) from error
+    return host.mount_type(mountinfo, path) == FS_TYPE
+
+
+def mount(path: Path) -> Path:
+    """Mount a bpffs there unless there is one; give the path by which we reach it.
+
+    The caller holds the lock that keeps two processes from mounting at once.
+    """
+    if not is_mounted(path):
+        _in_host_mounts(f"mount a bpffs at {path}", lambda: _make(path))
+    return reach(path)
+
+
+def unmount(path: Path) -> None:
+    """Undo `mount`; pins still in it go away. No bpffs there is fine."""
+    if is_mounted(path):
+        _in_host_mounts(f"unmount the bpffs at {path}", lambda: libc.unmount(path))
+
+
+def _make(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+    libc.mount(FS_TYPE, path, FS_TYPE, flags, "mode=0700")
+
+
+def _in_host_mounts(op: str, action: Callable[[], None]) -> None:
+    # In a child process; its exit status is the errno of what failed, 0 for success.
+    child = os.fork()
+    if child == 0:
+        status = 255
+        try:
+            namespace = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            libc.setns(namespace, libc.CLONE_NEWNS)
+            action()
+            status = 0
+        except OSError as error:
+            status = error.errno or 255
+        finally:
+            os._exit(status)
+    _, wait_status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code < 0:
+        raise KernelError(op, -code, "the process doing it was killed")
+    if code:
+        failed = OSError(code, os.strerror(code))
+        raise libc.kernel_error(op, failed, Capability.CAP_SYS_ADMIN)

@@ -1,0 +1,76 @@
+"""Network namespaces: entering one for a while, and telling them apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bpfilter.errors import KernelError
+from bpfilter.kernel import libc
+from bpfilter.kernel.fd import Fd
+from bpfilter.kernel.restrict import Capability
+
+_OWN = Path("/proc/thread-self/ns/net")
+_NAMED = Path("/run/netns")  # where ip-netns(8) keeps them
+_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
+
+
+def path_of(netns: str | os.PathLike[str]) -> Path:
+    """Give the path of a namespace: a word is a name known to `ip netns`."""
+    text = os.fspath(netns)
+    return Path(text) if "/" in text else _NAMED / text
+
+
+@contextmanager
+def entered(netns: str | os.PathLike[str]) -> Iterator[None]:
+    """Move this thread to a namespace for a `with` block."""
+    with _opened(_OWN, "this network namespace") as home:
+        with _opened(path_of(netns), f"network namespace {netns}") as away:
+            _enter(away, f"enter network namespace {netns}")
+        try:
+            yield
+        finally:
+            _enter(home, "return to the network namespace we came from")
+
+
+def inode() -> int:
+    """Give the inode of this thread's namespace."""
+    try:
+        return _OWN.stat().st_ino
+    except OSError as error:
+        raise libc.kernel_error("look at the network namespace", error) from error
+
+
+def cookie() -> int:
+    """Give this thread's namespace's cookie, 0 on a kernel that tells none."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            data = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+    return int.from_bytes(data, sys.byteorder)
+
+
+def _opened(path: Path, what: str) -> Fd:
+    try:
+        return Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise KernelError(
+            f"open {what}", errno.ENOENT, "`ip netns list` shows those there are"
+        ) from None
+    except OSError as error:
+        raise libc.kernel_error(f"open {what}", error, Capability.CAP_SYS_ADMIN) from error
+
+
+def _enter(namespace: Fd, op: str) -> None:
+    try:
+        libc.setns(namespace.number, libc.CLONE_NEWNET)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise KernelError(op, errno.EINVAL, "this file is no network namespace") from error
+        raise libc.kernel_error(op, error, Capability.CAP_SYS_ADMIN) from error
