@@ -1,0 +1,19 @@
+"""`-m hl`: hop limit of an IPv6 packet (net/netfilter/xt_hl.c, hl_mt6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bpfilter.ext.ttl import Ttl
+from bpfilter.rules.registry import V6, Option, match
+
+
+@match("hl", families=V6)
+@dataclass(frozen=True, slots=True)
+class Hl(Ttl):
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option("--hl-eq", invertible=True, aliases=("--hl",)),
+        Option("--hl-lt"),
+        Option("--hl-gt"),
+    )

@@ -1,0 +1,54 @@
+"""`-m udp`: ports (net/netfilter/xt_tcpudp.c, udp_mt)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from bpfilter.ext.ranges import ANY_PORT, Range, any_port_range, shown
+from bpfilter.plan.fields import DPORT, SPORT, UDP_GUARD
+from bpfilter.plan.nodes import Guard, Predicate, all_of
+from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.registry import Context, Given, Option, match
+from bpfilter.rules.values import U16, need_protocol
+
+
+@match("udp")
+@dataclass(frozen=True, slots=True)
+class Udp(Match):
+    """A range of all ports is no test, and an inverted one is not saved: iptables' own flaw."""
+
+    source: Range = ANY_PORT
+    destination: Range = ANY_PORT
+
+    PROTOCOL: ClassVar[int] = 17
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option("--source-port", invertible=True, aliases=("--sport",)),
+        Option("--destination-port", invertible=True, aliases=("--dport",)),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_protocol(given, context, cls.NAME, cls.PROTOCOL)
+        source = given.get("--source-port")
+        destination = given.get("--destination-port")
+        return cls(
+            any_port_range(source, cls.NAME) if source else ANY_PORT,
+            any_port_range(destination, cls.NAME) if destination else ANY_PORT,
+        )
+
+    def format(self, family: Family) -> list[str]:
+        words: list[str] = []
+        if not self.source.spans(U16):
+            words += self.source.format("--sport")
+        if not self.destination.spans(U16):
+            words += self.destination.format("--dport")
+        return words
+
+    def describe(self, family: Family) -> str:
+        return shown(self.NAME, ("spt", self.source), ("dpt", self.destination))
+
+    def predicate(self, family: Family, rule: Rule) -> Predicate:
+        return all_of(
+            Guard(UDP_GUARD), self.source.predicate(SPORT), self.destination.predicate(DPORT)
+        )
