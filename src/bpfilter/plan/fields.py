@@ -54,22 +54,30 @@ PROTO = _field("proto", 8, pack="l3", shift=0)
 TTL = _field("ttl", 8, pack="l3", shift=8)  # ttl or hop limit
 TOS = _field("tos", 8, pack="l3", shift=16)  # tos or traffic class
 FRAGMENT = _field("fragment", 1, pack="l3", shift=24)  # IPv4: fragment offset is not 0
-LENGTH = _field("length")  # xt_length: IPv4 total length, IPv6 payload length + 40
+# xt_length: IPv4 skb_ip_totlen (tot_len, or the buffer's length if that is 0); IPv6 skb->len.
+LENGTH = _field("length")
 # IPv6 only: ip6_packet_match's walk to the upper-layer header; asked by any `-p`.
 PROTO_GUARD = _field("proto_guard", 2, pack="guards", shift=0)
 
-# Transport. Guards: non-first fragment and truncated header, as each match treats them.
+# Transport, at par->thoff. Each guard asks for as many bytes as its match reads: 1 in a later
+# fragment (par->fragoff is not 0), 2 if the packet ends before them. Only asked with the
+# protocol known; fields of a header are 0 where its guard is not.
 PORTS_GUARD = _field("ports_guard", 2, pack="guards", shift=2)  # xt_multiport: 4 bytes
 TCP_GUARD = _field("tcp_guard", 2, pack="guards", shift=4)  # tcp_mt: 20 bytes, offset 1 drops
 UDP_GUARD = _field("udp_guard", 2, pack="guards", shift=6)  # udp_mt: 8 bytes
-ICMP_GUARD = _field("icmp_guard", 2, pack="guards", shift=8)  # icmp_match/icmp6_match
+ICMP_GUARD = _field("icmp_guard", 2, pack="guards", shift=8)  # icmp_match, icmp6_match: 8 bytes
 SCTP_GUARD = _field("sctp_guard", 2, pack="guards", shift=10)  # sctp_mt: 12 bytes
 DCCP_GUARD = _field("dccp_guard", 2, pack="guards", shift=12)  # dccp_mt: 12 bytes
 ESP_GUARD = _field("esp_guard", 2, pack="guards", shift=14)  # esp_mt: 8 bytes
-AH_GUARD = _field("ah_guard", 2, pack="guards", shift=16)  # ah_mt / ah_mt6
+# ah_mt: 12 bytes. ah_mt6, whatever the protocol: 1 if ipv6_find_hdr(NEXTHDR_AUTH) is -ENOENT,
+# 2 on its other errors, or if 12 bytes or AH_LENGTH bytes from there are not in the packet.
+AH_GUARD = _field("ah_guard", 2, pack="guards", shift=16)
 TCPOPT_GUARD = _field("tcpopt_guard", 2, pack="guards", shift=18)  # tcp_find_option
-DCCPOPT_GUARD = _field("dccpopt_guard", 2, pack="guards", shift=20)  # dccp_find_option
-SCTPCHUNK_GUARD = _field("sctpchunk_guard", 2, pack="guards", shift=22)  # match_packet
+# dccp_find_option: 2 if doff * 4 is less than the header of this type, or reaches past the packet.
+DCCPOPT_GUARD = _field("dccpopt_guard", 2, pack="guards", shift=20)
+# match_packet of xt_sctp: 2 if the walk over all chunks met one that is cut off (4 bytes) or has
+# length 0. The chunks before that one are in the fields below all the same.
+SCTPCHUNK_GUARD = _field("sctpchunk_guard", 2, pack="guards", shift=22)
 FRAG_GUARD = _field("frag_guard", 2, pack="guards", shift=24)  # frag_mt6
 RT_GUARD = _field("rt_guard", 2, pack="guards", shift=26)  # rt_mt6
 HBH_GUARD = _field("hbh_guard", 2, pack="guards", shift=28)  # hbh_mt6, protocol 0
@@ -77,24 +85,30 @@ DST_GUARD = _field("dst_guard", 2, pack="guards", shift=30)  # hbh_mt6, protocol
 
 SPORT = _field("sport", 16, pack="ports", shift=16)
 DPORT = _field("dport", 16, pack="ports", shift=0)
-TCP_FLAGS = _field("tcp_flags", 8, pack="l4", shift=0)  # byte 13 of the header
+# Byte 13 of the header. With -p tcp, xt_ecn reads it in later fragments too, so it is filled
+# whenever ECN_TCP is 1.
+TCP_FLAGS = _field("tcp_flags", 8, pack="l4", shift=0)
 ICMP_TYPE = _field("icmp_type", 8, pack="l4", shift=8)
 ICMP_CODE = _field("icmp_code", 8, pack="l4", shift=16)
-DCCP_TYPE = _field("dccp_type", 4, pack="l4", shift=24)
-# Bit 31 of the word: match_tcp of xt_ecn could read the header (1) or not (0).
+DCCP_TYPE = _field("dccp_type", 4, pack="l4", shift=24)  # bits 1-4 of byte 8
+# match_tcp of xt_ecn: 20 bytes at par->thoff are in the packet, whatever par->fragoff. In a later
+# IPv6 fragment par->thoff is 0, and the bytes are those of the IPv6 header.
 ECN_TCP = _field("ecn_tcp", 1, pack="l4", shift=28)
 # Kinds seen, 256 bits: kind k is bit (31 - k % 32) of word k // 32.
 TCP_OPTIONS = _field("tcp_options", words=8)
+# Every byte dccp_find_option compares, padding (0) and one-byte kinds included; none if its guard
+# is not 0.
 DCCP_OPTIONS = _field("dccp_options", words=8)
 SCTP_CHUNKS = _field("sctp_chunks", words=8)  # chunk types seen, same numbering
-# Bit f set: a DATA chunk with (flags & 0xf) == f was seen; ABORT and SHUTDOWN COMPLETE: bit T.
+# Bit f set: a chunk with those flags was seen: DATA (type 0) with (flags & 0xf) == f, ABORT (6)
+# and SHUTDOWN COMPLETE (14) with (flags & 1) == f.
 SCTP_DATA_FLAGS = _field("sctp_data_flags", 16, pack="sctp_flags", shift=0)
 SCTP_ABORT_FLAGS = _field("sctp_abort_flags", 2, pack="sctp_flags", shift=16)
 SCTP_SHUTDOWN_FLAGS = _field("sctp_shutdown_flags", 2, pack="sctp_flags", shift=18)
 ESP_SPI = _field("esp_spi")
 AH_SPI = _field("ah_spi")
-AH_LENGTH = _field("ah_length", 16, pack="ah", shift=0)  # header length in bytes (IPv6 match)
-AH_RESERVED = _field("ah_reserved", 16, pack="ah", shift=16)
+AH_LENGTH = _field("ah_length", 16, pack="ah", shift=0)  # IPv6: (hdrlen + 2) * 4
+AH_RESERVED = _field("ah_reserved", 16, pack="ah", shift=16)  # IPv6
 
 # IPv6 extension headers; each guarded by its own guard: 1 if ipv6_find_hdr says -ENOENT, 2 if it
 # says anything else, or if the header is cut short (rt, hbh, dst: by its own length field too).

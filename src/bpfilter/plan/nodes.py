@@ -33,9 +33,14 @@ class Guard:
     """Ask a guard field: 0 goes on, 1 fails the whole rule, 2 drops the packet at once.
 
     This is x_tables' `return false` before any inversion, and `par->hotdrop`.
+
+    A `late` guard is true for 2 as for 0: the hotdrop was set by an inverted part, so
+    the rule goes on and, if all of it matches, is counted; whether it does or not, the
+    packet is dropped when the rule is done (`while (!acpar.hotdrop)` of ipt_do_table).
     """
 
     field: Field
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +118,23 @@ def at_most(field: Field, bound: bytes) -> Predicate:
             else Any((Test(field, 0, words[index] - 1, word=index), same))
         )
     return result
+
+
+def all_of(*parts: Predicate) -> Predicate:
+    """`All` of the parts that ask anything."""
+    return All(tuple(part for part in parts if part != TRUE))
+
+
+def within(field: Field, lo: int, hi: int) -> Predicate:
+    """`lo <= field <= hi` for bounds of any size: reversed or out of reach is false."""
+    top = (1 << field.bits) - 1
+    if lo > hi or lo > top:
+        return FALSE
+    return TRUE if lo == 0 and hi >= top else Test(field, lo, min(hi, top))
+
+
+def masked_equals(field: Field, value: int, mask: int) -> Predicate:
+    """`(field & mask) == value` for any value: one with bits outside the mask is false."""
+    if value & ~mask:
+        return FALSE
+    return equals(field, value, mask) if mask else TRUE
