@@ -110,8 +110,11 @@ def parse_rule(words: Sequence[Word], context: Context) -> tuple[str, Rule]:
     return command.chain, command.rules[0]
 
 
-def format_rule(rule: Rule, chain: str, family: Family) -> str:
-    """Give the `-A CHAIN …` line iptables-save prints, without counters or newline."""
+def format_rule(rule: Rule, chain: str, family: Family, counters: bool = False) -> str:
+    """Give the `-A CHAIN …` line iptables-save prints, without newline.
+
+    `counters` adds them where `iptables -vS` has them, before the target.
+    """
     words = ["-A", chain]
     for option, address in (("-s", rule.source), ("-d", rule.destination)):
         if address is not None and _is_saved(address, family):
@@ -127,6 +130,8 @@ def format_rule(rule: Rule, chain: str, family: Family) -> str:
         words += _signed(not rule.fragment, "-f")
     for match in rule.matches:
         words += ["-m", match.NAME, *match.format(family)]
+    if counters:
+        words += ["-c", str(rule.counters.packets), str(rule.counters.bytes)]
     return join_words(words + format_target(rule.target, family))
 
 
