@@ -1,0 +1,122 @@
+"""The two firewalls under comparison, behind one small interface.
+
+`LegacyEngine` is the judge: the kernel's x_tables, through iptables-legacy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tests.harness.netns import Namespace, run
+
+Pair = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Packets and bytes of each chain's rules in order, and of the base chains' policies."""
+
+    policies: dict[str, Pair] = field(default_factory=dict)
+    rules: dict[str, list[Pair]] = field(default_factory=dict)
+
+
+class Refused(Exception):
+    """The engine will not enforce this ruleset; says why."""
+
+
+class Engine(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def apply(self, namespace: Namespace, version: int, text: str) -> None:
+        """Put save text in force, counters at zero; Refused if it cannot be."""
+
+    def counts(self, namespace: Namespace, version: int) -> Counts:
+        """Read the counters of table filter."""
+
+    def clear(self, namespace: Namespace) -> None:
+        """Take everything of this engine out of the namespace."""
+
+
+def legacy_command(version: int, suffix: str) -> str:
+    return f"ip{'6' if version == 6 else ''}tables-legacy{suffix}"
+
+
+COUNTED = re.compile(r"^\[(\d+):(\d+)\] -A (\S+)")
+DECLARED = re.compile(r"^:(\S+) (\S+) \[(\d+):(\d+)\]")
+
+
+def parse_counts(saved: str) -> Counts:
+    """Read what iptables-save -c prints for table filter."""
+    counts = Counts()
+    for line in saved.splitlines():
+        if declared := DECLARED.match(line):
+            chain, policy, packets, size = declared.groups()
+            counts.rules[chain] = []
+            if policy != "-":
+                counts.policies[chain] = int(packets), int(size)
+        elif counted := COUNTED.match(line):
+            packets, size, chain = counted.groups()
+            counts.rules[chain].append((int(packets), int(size)))
+    return counts
+
+
+EMPTY = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+
+
+class LegacyEngine:
+    def __init__(self, name: str = "iptables-legacy") -> None:
+        self.name = name
+
+    def apply(self, namespace: Namespace, version: int, text: str) -> None:
+        legacy_restore(namespace, version, text)
+
+    def counts(self, namespace: Namespace, version: int) -> Counts:
+        return parse_counts(namespace.run(legacy_command(version, "-save"), "-c", "-t", "filter"))
+
+    def clear(self, namespace: Namespace) -> None:
+        for version in (4, 6):
+            legacy_restore(namespace, version, EMPTY)
+
+
+def legacy_restore(namespace: Namespace, version: int, text: str) -> None:
+    """Load save text into the kernel's own tables."""
+    namespace.run(legacy_command(version, "-restore"), "-w", "20", stdin=text)
+
+
+class BpfEngine:
+    """This project, through its command."""
+
+    name = "bpfilter"
+
+    def apply(self, namespace: Namespace, version: int, text: str) -> None:
+        try:
+            bpfilter("apply", *where(namespace, version), "-", stdin=text)
+        except subprocess.CalledProcessError as error:
+            raise Refused(error.stderr) from error
+
+    def counts(self, namespace: Namespace, version: int) -> Counts:
+        listed = json.loads(bpfilter("list", *where(namespace, version), "--json"))
+        counts = Counts()
+        for chain in listed["chains"]:
+            name = chain["name"]
+            if chain["policy"] is not None:
+                counts.policies[name] = chain["packets"], chain["bytes"]
+            counts.rules[name] = [(rule["packets"], rule["bytes"]) for rule in chain["rules"]]
+        return counts
+
+    def clear(self, namespace: Namespace) -> None:
+        bpfilter("clear", "--netns", namespace.name)
+
+
+def where(namespace: Namespace, version: int) -> tuple[str, ...]:
+    return ("--netns", namespace.name, f"-{version}")
+
+
+def bpfilter(*words: str, stdin: str | None = None) -> str:
+    return run(sys.executable, "-m", "bpfilter", *words, stdin=stdin)
