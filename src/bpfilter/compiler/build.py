@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpfilter.abi.bpf import BPF_F_MMAPABLE, AttachType, MapType, ProgramType
+from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.cells import COUNTER_FIRST
@@ -94,7 +94,7 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
     }
     maps = {
         CELLS_MAP: MapSpec(
-            "bpf_cells", MapType.ARRAY, 4, len(cells), 1, BPF_F_MMAPABLE, contents=cells
+            "bpf_cells", MapType.ARRAY, 4, len(cells), 1, MapFlags.MMAPABLE, contents=cells
         ),
         COUNTERS_MAP: MapSpec(
             "bpf_counters",
@@ -102,7 +102,7 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
             4,
             counters * target.cpus * COUNTER_BYTES,
             1,
-            BPF_F_MMAPABLE,
+            MapFlags.MMAPABLE,
         ),
     }
     return Compiled(

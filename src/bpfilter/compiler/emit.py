@@ -9,24 +9,21 @@ from __future__ import annotations
 
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R7, R10, Insn, Size
+from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
-from bpfilter.compiler.cells import CELL_BYTES, COUNTER_ABORTED
+from bpfilter.compiler.cells import COUNTER_ABORTED
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.loop import (
-    CELLS_MAP,
     COUNTER_BYTES,
     COUNTERS_MAP,
     NF_DROP,
-    emit_loop_callback,
+    Bounds,
+    emit_loop,
 )
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.rules.model import Family, Hook
-
-#: Cells one packet may be tested against: BPF_MAX_LOOPS (include/linux/bpf_verifier.h).
-MAX_STEPS = 1 << 23
 
 # struct bpf_nf_ctx (include/net/netfilter/nf_bpf_link.h)
 CTX_STATE = 0
@@ -61,13 +58,13 @@ def emit_program(
         p.open_packet()
         for extract in EXTRACTORS[family]:
             extract(p)
-    _run_loop(p)
+    bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * cpus)
+    emit_loop(b, layout, bounds, hook, "unreadable")
     b.label("unreadable")
-    _count_aborted(p, counters * cpus)
+    _count_aborted(p, bounds.counters)
     b.label("drop")
     b.mov(R0, NF_DROP)
     b.exit()
-    emit_loop_callback(b, max(len(set(layout.slots.values())), 1), cells, counters * cpus)
     return b.build()
 
 
@@ -75,29 +72,6 @@ def _clear(p: Prologue) -> None:
     # Packed words are or-ed together, and what no extractor fills reads as zero.
     for offset in range(frame.WORDS, p.frame.size, 8):
         p.b.store(R10, p.frame.offset(offset), 0)
-
-
-def _run_loop(p: Prologue) -> None:
-    b, layout = p.b, p.frame
-    b.load_map_value(R1, CELLS_MAP, p.hook * CELL_BYTES)
-    b.load(R2, R1, 8, Size.W)
-    b.store(R10, layout.offset(frame.PC), R2, Size.W)
-    b.load(R2, R1, 12, Size.W)
-    b.store(R10, layout.offset(frame.UNDERFLOW), R2, Size.W)
-    b.store(R10, layout.offset(frame.DEPTH), 0, Size.W)
-    b.store(R10, layout.offset(frame.VERDICT), NF_DROP, Size.W)
-    for offset in range(frame.RETURNS, frame.WORDS, 8):
-        b.store(R10, layout.offset(offset), 0)
-    b.mov(R1, MAX_STEPS)
-    b.load_func(R2, "cell")
-    b.mov(R3, R10)
-    b.add(R3, layout.offset(0))
-    b.mov(R4, 0)
-    b.call(Helper.LOOP)
-    b.jeq(R0, MAX_STEPS, "unreadable")
-    b.load(R0, R10, layout.offset(frame.VERDICT), Size.W)
-    b.and_(R0, 1)
-    b.exit()
 
 
 def _count_aborted(p: Prologue, counters: int) -> None:

@@ -1,17 +1,14 @@
 """The program's stack: what the loop needs, and the packet words rules test.
 
     fp-SIZE ─┐
-        0  u32  pc         cell to evaluate next
-        4  u32  depth      return points held
-        8  u32  verdict    NF_DROP until something accepts
-       12  u32  underflow  cell of the hook's policy
+        0  u64  iterator   struct bpf_iter_num, first of the prologue, then of the loop
+        8  u32  underflow  cell of the hook's policy
+       12  u32  counters   first counter of this CPU
        16  u64  bytes      skb->len, what iptables counts
-       24  u32  counters   first counter of this CPU
-       32  u32[16]         return points; before the loop starts: reading the packet
-       96  u32[]           packet words, in the order given by `Frame.slots`
+       24  u32[16]         return points; before the loop starts: reading the packet
+       88  u32[]           packet words, in the order given by `Frame.slots`
 
-The loop's callback has a frame of its own (at least 32 bytes), and the two together
-may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h).
+All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h).
 """
 
 from __future__ import annotations
@@ -23,22 +20,20 @@ from bpfilter.errors import UnsupportedError
 from bpfilter.plan.fields import FIELDS
 from bpfilter.rules.model import Family
 
-PC = 0
-DEPTH = 4
-VERDICT = 8
-UNDERFLOW = 12
+ITERATOR = 0
+UNDERFLOW = 8
+COUNTERS = 12
 BYTES = 16
-COUNTERS = 24
-RETURNS = 32
-WORDS = 96
+RETURNS = 24
+WORDS = 88
 
 # While the packet is read, the return points' place serves as scratch space.
-SCRATCH_DYNPTR = 32  # struct bpf_dynptr, 16 bytes
-SCRATCH_BUFFER = 48  # 40 bytes: the largest header read at once
-SCRATCH_THOFF = 88  # u32: offset of the transport header
-SCRATCH_FRAGOFF = 92  # u32: fragment offset as x_tables' par->fragoff
+SCRATCH_DYNPTR = 24  # struct bpf_dynptr, 16 bytes
+SCRATCH_BUFFER = 40  # 40 bytes: the largest header read at once
+SCRATCH_THOFF = 80  # u32: offset of the transport header
+SCRATCH_FRAGOFF = 84  # u32: fragment offset as x_tables' par->fragoff
 
-MAX_FRAME = 512 - 32
+MAX_FRAME = 512
 MAX_WORDS = (MAX_FRAME - WORDS) // 4
 
 

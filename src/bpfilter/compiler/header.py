@@ -54,6 +54,4 @@ def interface(field: Field, wanted: Interface) -> Predicate:
     else:
         mask = b"\xff" * min(len(name) + 1, IFNAMSIZ)
     value = name.ljust(IFNAMSIZ, b"\0")
-    return inverted_if(
-        wanted.inverted, masked_words(field, value, mask.ljust(IFNAMSIZ, b"\0"))
-    )
+    return inverted_if(wanted.inverted, masked_words(field, value, mask.ljust(IFNAMSIZ, b"\0")))

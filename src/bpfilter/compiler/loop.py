@@ -1,17 +1,21 @@
 """The fixed loop that evaluates cells: the same instructions for any number of rules.
 
-`bpf_loop` calls it once per cell with the frame of the main program (frame.py) until
-it returns 1. Everything read from a cell is bounded before use, so the verifier
-needs to know nothing of the rules; what is out of bounds ends the loop with
-the verdict as it stands, NF_DROP.
+An open-coded iterator (bpf_iter_num, Linux 6.4) bounds it, so the verifier walks the
+body once or twice whatever the rules are. Everything read from a cell is bounded
+before use; what is out of bounds ends the loop with the verdict NF_DROP.
+
+Registers: R6 the index of the cell, R7 the cell, R8 return points held, R9 scratch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import CELL_BYTES, Op
+from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.lower import STACK_DEPTH
 
 CELLS_MAP = "cells"
@@ -21,116 +25,149 @@ COUNTER_BYTES = 16
 NF_DROP = 0
 NF_ACCEPT = 1
 
-CONTINUE_LOOP = 0
-END_LOOP = 1
+#: Cells one packet may be tested against: BPF_MAX_LOOPS (include/linux/bpf_verifier.h).
+MAX_STEPS = 1 << 23
 
 
-def emit_loop_callback(b: Builder, words: int, cells: int, counters: int) -> None:
-    """Emit `callback(index, frame)`: evaluate the cell at frame.pc.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What cells may name: packet words, cells, and counters of all CPUs."""
 
-    `words` is the number of packet words, `cells` and `counters` (of all CPUs) the
-    numbers of entries that the maps hold.
-    """
-    b.label("cell")
-    _fetch(b, cells)
-    b.load(R5, R1, 0, Size.B)
-    b.jgt(R5, Op.GUARD, "act")
-    # R0 = word[slot] & mask
-    b.load(R3, R1, 1, Size.B)
-    b.jgt(R3, words - 1, "end")
-    b.lsh(R3, 2)
-    b.add(R3, R2)
-    b.load(R0, R3, frame.WORDS, Size.W)
-    b.load(R3, R1, 4, Size.W)
-    b.and_(R0, R3)
-    b.load(R3, R1, 8, Size.W)
-    b.jeq(R5, Op.GUARD, "guard")
-    # R5 ^= out of bounds; 0 then means jump: TEST_JUMP_IF in bounds, or UNLESS out of bounds
-    b.load(R4, R1, 12, Size.W)
-    b.jlt(R0, R3, "outside")
-    b.jgt(R0, R4, "outside")
-    b.jeq(R5, Op.TEST_JUMP_IF, "branch")
-    b.jump("next")
-    b.label("outside")
-    b.jeq(R5, Op.TEST_JUMP_UNLESS, "branch")
-    b.label("next")
-    b.load(R3, R2, frame.PC, Size.W)
-    b.add(R3, 1)
-    b.jump("goto")
-    b.label("guard")
-    b.jeq(R0, 0, "next")
-    b.jne(R0, R3, "end")
-    b.label("branch")
-    b.load(R0, R1, 2, Size.H)
-    b.load(R3, R2, frame.PC, Size.W)
-    b.add(R3, R0)
-    b.label("goto")
-    b.store(R2, frame.PC, R3, Size.W)
-    b.mov(R0, CONTINUE_LOOP)
-    b.exit()
-    _act(b, counters)
+    words: int
+    cells: int
+    counters: int
+
+
+def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: str) -> None:
+    """Emit the loop, from the cell `entry` of a hook to `exit`; `aborted` takes over when a
+    packet needs more than MAX_STEPS cells."""
+    b.load_map_value(R1, CELLS_MAP, entry * CELL_BYTES)
+    b.load(R6, R1, 8, Size.W)
+    b.load(R2, R1, 12, Size.W)
+    b.store(R10, layout.offset(frame.UNDERFLOW), R2, Size.W)
+    # The depth is 0, but read from the cell (here and at "underflow"): the verifier would
+    # follow a known number through every depth, and every state of the return points.
+    b.load(R8, R1, 4, Size.W)
+    for offset in range(frame.RETURNS, frame.WORDS, 8):
+        b.store(R10, layout.offset(offset), R8)
+    _iterator(b, layout)
+    b.mov(R2, 0)
+    b.mov(R3, MAX_STEPS)
+    b.kfunc("bpf_iter_num_new")
+    b.label("step")
+    _iterator(b, layout)
+    b.kfunc("bpf_iter_num_next")
+    b.jeq(R0, 0, "exhausted")
+    _fetch(b, bounds.cells)
+    _test(b, layout, bounds.words)
+    _act(b, layout, bounds.counters)
+    _leave(b, layout, aborted)
+
+
+def _iterator(b: Builder, layout: Frame) -> None:
+    b.mov(R1, R10)
+    b.add(R1, layout.offset(frame.ITERATOR))
 
 
 def _fetch(b: Builder, cells: int) -> None:
-    # R1 = &cells[pc]
-    b.load(R3, R2, frame.PC, Size.W)
-    b.jgt(R3, cells - 1, "end")
-    b.lsh(R3, CELL_BYTES.bit_length() - 1)
-    b.load_map_value(R1, CELLS_MAP)
-    b.add(R1, R3)
+    # R7 = &cells[R6], R5 = op
+    b.jgt(R6, cells - 1, "drop_now")
+    b.mov(R2, R6)
+    b.lsh(R2, CELL_BYTES.bit_length() - 1)
+    b.load_map_value(R7, CELLS_MAP)
+    b.add(R7, R2)
+    b.load(R5, R7, 0, Size.B)
+    b.jgt(R5, Op.GUARD, "act")
 
 
-def _act(b: Builder, counters: int) -> None:
+def _test(b: Builder, layout: Frame, words: int) -> None:
+    # R0 = word[slot] & mask
+    b.load(R1, R7, 1, Size.B)
+    b.jgt(R1, words - 1, "drop_now")
+    b.lsh(R1, 2)
+    b.add(R1, R10)
+    b.load(R0, R1, layout.offset(frame.WORDS), Size.W)
+    b.load(R2, R7, 4, Size.W)
+    b.and_(R0, R2)
+    b.load(R3, R7, 8, Size.W)
+    b.jeq(R5, Op.GUARD, "guard")
+    b.load(R4, R7, 12, Size.W)
+    b.jlt(R0, R3, "outside")
+    b.jgt(R0, R4, "outside")
+    b.jeq(R5, Op.TEST_JUMP_IF, "branch")
+    b.label("next")
+    b.add(R6, 1)
+    b.jump("step")
+    b.label("outside")
+    b.jne(R5, Op.TEST_JUMP_UNLESS, "next")
+    b.label("branch")
+    b.load(R1, R7, 2, Size.H)
+    b.add(R6, R1)
+    b.jump("step")
+    b.label("guard")
+    b.jeq(R0, 0, "next")
+    b.jeq(R0, R3, "branch")
+    b.jump("drop_now")
+
+
+def _act(b: Builder, layout: Frame, counters: int) -> None:
     b.label("act")
-    _count(b, counters)
+    _count(b, layout, counters)
     b.jeq(R5, Op.CONTINUE, "next")
-    b.jeq(R5, Op.DROP, "end")
-    b.jeq(R5, Op.ACCEPT, "accept")
-    b.load(R3, R1, 12, Size.W)
-    b.jeq(R5, Op.GOTO, "goto")
+    b.jeq(R5, Op.DROP, "drop_now")
+    b.jeq(R5, Op.ACCEPT, "accept_now")
+    b.mov(R1, R6)
+    b.load(R6, R7, 12, Size.W)
+    b.jeq(R5, Op.GOTO, "step")
     b.jeq(R5, Op.JUMP, "push")
-    b.jne(R5, Op.RETURN, "end")
+    b.jne(R5, Op.RETURN, "drop_now")
     # RETURN: pop, or the policy when nothing is held
-    b.load(R4, R2, frame.DEPTH, Size.W)
-    b.load(R3, R2, frame.UNDERFLOW, Size.W)
-    b.jeq(R4, 0, "goto")
-    b.sub(R4, 1)
-    b.jgt(R4, STACK_DEPTH - 1, "end")
-    b.store(R2, frame.DEPTH, R4, Size.W)
-    b.lsh(R4, 2)
-    b.add(R4, R2)
-    b.load(R3, R4, frame.RETURNS, Size.W)
-    b.jump("goto")
+    b.load(R6, R10, layout.offset(frame.UNDERFLOW), Size.W)
+    b.jeq(R8, 0, "underflow")
+    b.sub(R8, 1)
+    b.jgt(R8, STACK_DEPTH - 1, "drop_now")
+    b.mov(R2, R8)
+    b.lsh(R2, 2)
+    b.add(R2, R10)
+    b.load(R6, R2, layout.offset(frame.RETURNS), Size.W)
+    b.jump("step")
+    b.label("underflow")
+    b.load(R8, R7, 4, Size.W)
+    b.jump("step")
     b.label("push")
-    b.load(R4, R2, frame.DEPTH, Size.W)
-    b.jgt(R4, STACK_DEPTH - 1, "end")
-    b.mov(R0, R4)
-    b.add(R0, 1)
-    b.store(R2, frame.DEPTH, R0, Size.W)
-    b.load(R0, R2, frame.PC, Size.W)
-    b.add(R0, 1)
-    b.lsh(R4, 2)
-    b.add(R4, R2)
-    b.store(R4, frame.RETURNS, R0, Size.W)
-    b.jump("goto")
-    b.label("accept")
-    b.mov(R0, NF_ACCEPT)
-    b.store(R2, frame.VERDICT, R0, Size.W)
-    b.label("end")
-    b.mov(R0, END_LOOP)
-    b.exit()
+    b.jgt(R8, STACK_DEPTH - 1, "drop_now")
+    b.add(R1, 1)
+    b.mov(R2, R8)
+    b.lsh(R2, 2)
+    b.add(R2, R10)
+    b.store(R2, layout.offset(frame.RETURNS), R1, Size.W)
+    b.add(R8, 1)
+    b.jump("step")
 
 
-def _count(b: Builder, counters: int) -> None:
+def _count(b: Builder, layout: Frame, counters: int) -> None:
     # Atomic: a softirq can interrupt a process's packet on the same CPU.
-    b.load(R3, R1, 8, Size.W)
-    b.load(R4, R2, frame.COUNTERS, Size.W)
+    b.load(R3, R7, 8, Size.W)
+    b.load(R4, R10, layout.offset(frame.COUNTERS), Size.W)
     b.add(R3, R4)
-    b.jgt(R3, counters - 1, "end")
+    b.jgt(R3, counters - 1, "drop_now")
     b.lsh(R3, COUNTER_BYTES.bit_length() - 1)
     b.load_map_value(R4, COUNTERS_MAP)
     b.add(R4, R3)
     b.mov(R0, 1)
     b.atomic_add(R4, 0, R0)
-    b.load(R0, R2, frame.BYTES)
+    b.load(R0, R10, layout.offset(frame.BYTES))
     b.atomic_add(R4, 8, R0)
+
+
+def _leave(b: Builder, layout: Frame, aborted: str) -> None:
+    b.label("exhausted")
+    _iterator(b, layout)
+    b.kfunc("bpf_iter_num_destroy")
+    b.jump(aborted)
+    for label, verdict in (("accept_now", NF_ACCEPT), ("drop_now", NF_DROP)):
+        b.label(label)
+        _iterator(b, layout)
+        b.kfunc("bpf_iter_num_destroy")
+        b.mov(R0, verdict)
+        b.exit()

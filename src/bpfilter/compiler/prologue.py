@@ -56,11 +56,18 @@ class Prologue:
         if not self.wants_word(asked, word):
             return
         place = self.frame.places[asked.name, word]
-        offset = self.frame.word_offset(place.slot)
         if place.bits == 32:
-            self.b.store(R10, offset, value, Size.W)
+            self.b.store(R10, self.frame.word_offset(place.slot), value, Size.W)
+        else:
+            self.merge(asked, value, word)
+
+    def merge(self, asked: Field, value: Reg, word: int = 0) -> None:
+        """Set the bits of `value` in a word of any width; clobbers `value` and R0."""
+        if not self.wants_word(asked, word):
             return
         assert value is not R0
+        place = self.frame.places[asked.name, word]
+        offset = self.frame.word_offset(place.slot)
         if place.shift:
             self.b.lsh(value, place.shift)
         self.b.load(R0, R10, offset, Size.W)
@@ -133,6 +140,25 @@ class Prologue:
         self.b.mov(R1, src)
         self.b.type_id(R2, struct)
         self.b.kfunc("bpf_rdonly_cast")
+
+    def peek(self, dst: Reg, src: Reg, offset: int = 0, width: int = 8) -> None:
+        """dst = `width` bytes at the address `src + offset`, a number; faulting reads give 0.
+
+        For what has no type a program can name, and for addresses it calculates; clobbers
+        R0-R5. Any struct that begins with 64 bits of integer serves to read through.
+        """
+        self.b.mov(R1, src)
+        if offset:
+            self.b.add(R1, offset)
+        self.b.type_id(R2, "timespec64")
+        self.b.kfunc("bpf_rdonly_cast")
+        self.b.load(dst, R0, 0, _WIDTH[width])
+
+    def peek_member(self, dst: Reg, src: Reg, struct: str, path: str) -> None:
+        """dst = a member, as `load_member`, of the struct at the address `src`."""
+        member = self.types.offset(struct, path)
+        assert not member.bit_size
+        self.peek(dst, src, member.offset, member.size)
 
     def put_be_words(self, asked: Field, src: Reg, offset: int, words: int, scratch: Reg) -> None:
         """Store `words` big-endian 32-bit words found at `src + offset`."""

@@ -1,0 +1,220 @@
+"""Put a ruleset in force: build and load all of it, then switch with one store.
+
+Steps, each of which may be the last one that happens:
+1. finish or undo what an interrupted command left (`recover`)
+2. compile; create maps, load programs — a refusal or failure ends here, nothing changed
+3. pin them in the free slot, describe them in the state file
+4. store the selector: from here on every packet meets the new ruleset
+5. wait until no CPU runs the old one, carry its counters over, unload it
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from bpfilter.bpf.maps import Map
+from bpfilter.bpf.program import Program
+from bpfilter.compiler.build import Compiled, Target, compile_table
+from bpfilter.errors import RuleError
+from bpfilter.firewall import conntrack, counters, dispatch
+from bpfilter.firewall.generation import Generation, LoadedProgram
+from bpfilter.firewall.store import Store
+from bpfilter.kernel.api import Kernel
+from bpfilter.rules.check import check_ruleset
+from bpfilter.rules.model import Family, Hook, Ruleset, Table
+from bpfilter.rules.saved import format_saved, parse_saved
+
+TABLE = "filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A ruleset in the kernel, attached to nothing; `programs` describes what was loaded."""
+
+    compiled: Compiled
+    maps: dict[str, Map]
+    programs: dict[Hook, Program]
+    seconds: float
+
+
+def filter_table(ruleset: Ruleset) -> Table:
+    """Give the table to enforce.
+
+    Raises: RuleError (a group's first, the others as notes) if rules are wrong, or belong
+    to a table that is not enforced yet.
+    """
+    problems = list(check_ruleset(ruleset))
+    for table, chain, _, rule in ruleset.rules():
+        if table.name != TABLE:
+            problems.append(
+                RuleError(
+                    f"table '{table.name}' (chain {chain.name}) is not enforced by this version; "
+                    f"keep its rules with {ruleset.family.command} and apply the filter table alone",
+                    rule.span,
+                )
+            )
+    if problems:
+        first, *others = problems
+        for other in others:
+            first.add_note(str(other))
+        raise first
+    table = ruleset.table(TABLE)
+    if table is None:
+        raise RuleError(f"there is no *{TABLE} table in this ruleset")
+    return table
+
+
+def load(kernel: Kernel, stack: ExitStack, compiled: Compiled, target: Target) -> Loaded:
+    """Create a ruleset's maps and load its programs; the verifier has the say.
+
+    Raises: VerifierError, RestrictedError, KernelError.
+    """
+    started = time.monotonic()
+    maps = {
+        name: stack.enter_context(Map.create(kernel, spec)) for name, spec in compiled.maps.items()
+    }
+    programs = {
+        hook: stack.enter_context(Program.load(kernel, spec, maps, target.types))
+        for hook, spec in compiled.programs.items()
+    }
+    return Loaded(compiled, maps, programs, time.monotonic() - started)
+
+
+def apply(
+    store: Store, ruleset: Ruleset, target: Target, *, source: str, seed: bool = False
+) -> Generation:
+    """Put the filter table of a ruleset in force; the caller holds the lock.
+
+    `seed` gives rules that are new the counters written in the ruleset, as
+    `iptables-restore --counters`; rules that stay keep theirs in any case.
+    Raises: any Error; what was in force is then still in force.
+    """
+    table = filter_table(ruleset)
+    family = ruleset.family
+    compiled = compile_table(table, family, target)
+    recover(store)
+    old = store.slot(family)
+    replaced = store.generation(family)
+    conntrack_was_on = replaced is not None and replaced.needs_conntrack
+    slot = dispatch.SLOTS[1] if old == dispatch.SLOTS[0] else dispatch.SLOTS[0]
+    with ExitStack() as stack:
+        loaded = load(store.kernel, stack, compiled, target)
+        store.ensure_attached(family, target.types)
+        store.drop_slot(family, slot)
+        try:
+            if compiled.needs_conntrack and not conntrack_was_on:
+                conntrack.switch_on(family)
+            store.pin_slot(family, slot, loaded.maps, loaded.programs)
+            generation = _describe(loaded, slot, source, seed, target)
+            store.write(generation)
+        except BaseException:
+            store.drop_slot(family, slot)
+            if old == 0:
+                store.detach(family)
+            raise
+        store.select(family, slot)
+    recover(store)
+    if not compiled.needs_conntrack and conntrack_was_on:
+        conntrack.switch_off(family)
+    return generation
+
+
+def recover(store: Store) -> None:
+    """Finish what an interrupted command began: carry counters over, unload what is not in force."""
+    for family in dispatch.FAMILIES:
+        slot = store.slot(family)
+        current = store.generation(family) if slot else None
+        for other in dispatch.SLOTS:
+            if other == slot:
+                continue
+            if current is not None and store.read_base(current) is None:
+                _carry_over(store, family, current, other)
+            store.drop_slot(family, other)
+
+
+def _carry_over(store: Store, family: Family, current: Generation, other: int) -> None:
+    previous = store.read(family, other)
+    old = Table(TABLE) if previous is None else _table(previous)
+    values = [] if previous is None else totals(store, previous)
+    store.write_base(current, counters.carry(old, _table(current), values, current.seed))
+
+
+def totals(store: Store, generation: Generation) -> list[int]:
+    """Give a generation's counters: carried over plus counted since."""
+    live = store.live(generation)
+    base = store.read_base(generation)
+    return live if base is None else counters.add(base, live)
+
+
+def current_table(store: Store, family: Family) -> Table | None:
+    """Give the table in force with its counters, None if there is none."""
+    generation = store.generation(family)
+    if generation is None:
+        return None
+    return counters.with_counters(_table(generation), totals(store, generation))
+
+
+def zero(store: Store, family: Family) -> None:
+    """Set all counters to zero; packets counted meanwhile are not lost."""
+    recover(store)
+    generation = store.generation(family)
+    if generation is not None:
+        store.write_base(generation, counters.negate(store.live(generation)))
+
+
+def clear(store: Store, family: Family) -> bool:
+    """Let everything through again and take the programs off; False if nothing was in force."""
+    slot = store.slot(family)
+    # Not `generation`: clearing must work even when the state files are lost.
+    generation = store.read(family, slot) if slot else None
+    if slot:
+        store.select(family, 0)
+    if store.pins.exists():
+        for each in dispatch.SLOTS:
+            store.drop_slot(family, each)
+        store.detach(family)
+    if slot and (generation is None or generation.needs_conntrack):
+        conntrack.switch_off(family)
+    return slot != 0
+
+
+def _table(generation: Generation) -> Table:
+    ruleset = parse_saved(generation.text, f"<{generation.name}>", generation.family)
+    table = ruleset.table(TABLE)
+    assert table is not None
+    return table
+
+
+def _describe(loaded: Loaded, slot: int, source: str, seed: bool, target: Target) -> Generation:
+    compiled = loaded.compiled
+    programs = []
+    for hook, program in loaded.programs.items():
+        info = program.info()
+        programs.append(
+            LoadedProgram(
+                hook.name,
+                info.id,
+                len(compiled.programs[hook].insns),
+                info.xlated_bytes,
+                info.jited_bytes,
+                info.verified_insns,
+            )
+        )
+    ruleset = Ruleset(compiled.family, (compiled.table,))
+    return Generation(
+        family=compiled.family,
+        slot=slot,
+        text=format_saved(ruleset, counters=True),
+        source=source,
+        seed=seed,
+        applied_at=time.time(),
+        load_s=loaded.seconds,
+        cells=compiled.cells,
+        words=compiled.words,
+        counters_per_cpu=compiled.counters_per_cpu,
+        cpus=target.cpus,
+        needs_conntrack=compiled.needs_conntrack,
+        programs=tuple(programs),
+    )

@@ -1,0 +1,113 @@
+"""The firewall of one network namespace, as an object: what the commands are thin layers over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler.build import Target, compile_table
+from bpfilter.firewall import apply as steps
+from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.status import Status, read_status
+from bpfilter.firewall.store import Store, open_store
+from bpfilter.kernel.api import Kernel
+from bpfilter.rules.model import Family, Ruleset, Table
+
+#: How long a writer waits for another one, as `iptables -w` without a number would for ever.
+LOCK_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a dry run found: the verifier took these programs (hook, instructions, bytes)."""
+
+    family: Family
+    rules: int
+    cells: int
+    programs: tuple[tuple[str, int, int], ...]
+    seconds: float
+
+
+class Firewall:
+    """The rulesets in force in a network namespace; `netns` is a name or path, None is ours.
+
+    Every method raises RestrictedError without the privileges, UnsupportedError on a
+    kernel that cannot, BusyError if another writer keeps the lock longer than `wait_s`.
+    """
+
+    def __init__(
+        self,
+        netns: str | os.PathLike[str] | None = None,
+        *,
+        kernel: Kernel | None = None,
+        wait_s: float = LOCK_WAIT_S,
+    ) -> None:
+        if kernel is None:
+            from bpfilter.kernel.linux import LinuxKernel
+
+            kernel = LinuxKernel()
+        self.kernel = kernel
+        self.netns = netns
+        self.wait_s = wait_s
+
+    @contextmanager
+    def _store(self, write: bool = True) -> Iterator[Store]:
+        with self.kernel.in_netns(self.netns):
+            store = open_store(self.kernel)
+            if not write:
+                yield store
+                return
+            with store.lock(self.wait_s):
+                yield store
+
+    def target(self) -> Target:
+        """Give what to compile for: this kernel."""
+        from bpfilter.kernel.host import clock_hz
+
+        types = KernelTypes.of_kernel(self.kernel)
+        return Target(types, self.kernel.possible_cpus(), clock_hz(self.kernel))
+
+    def apply(self, ruleset: Ruleset, *, source: str = "", counters: bool = False) -> Generation:
+        """Put a ruleset's filter table in force; see firewall.apply.apply."""
+        with self._store() as store:
+            return steps.apply(store, ruleset, self.target(), source=source, seed=counters)
+
+    def verify(self, ruleset: Ruleset) -> Verified:
+        """Compile and load without attaching (a dry run); nothing is left in the kernel.
+
+        Raises: as `apply`.
+        """
+        table = steps.filter_table(ruleset)
+        target = self.target()
+        compiled = compile_table(table, ruleset.family, target)
+        with ExitStack() as stack:
+            loaded = steps.load(self.kernel, stack, compiled, target)
+            programs = tuple(
+                (hook.name, len(compiled.programs[hook].insns), program.info().jited_bytes)
+                for hook, program in loaded.programs.items()
+            )
+            rules = sum(len(chain.rules) for chain in table.chains)
+            return Verified(ruleset.family, rules, compiled.cells, programs, loaded.seconds)
+
+    def table(self, family: Family) -> Table | None:
+        """Give the table in force with its counters, None if nothing is."""
+        with self._store(write=False) as store:
+            return steps.current_table(store, family)
+
+    def zero(self, family: Family) -> None:
+        """Set all counters of a family to zero."""
+        with self._store() as store:
+            steps.zero(store, family)
+
+    def clear(self, family: Family) -> bool:
+        """Take a family's rules out of force; False if there were none."""
+        with self._store() as store:
+            return steps.clear(store, family)
+
+    def status(self) -> Status:
+        """Describe what is attached, loaded and in force, and what is wrong with it."""
+        with self._store(write=False) as store:
+            return read_status(store)

@@ -1,0 +1,84 @@
+"""What is attached, loaded and in force in a network namespace, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpfilter.bpf.link import NetfilterLink
+from bpfilter.compiler.cells import COUNTER_ABORTED
+from bpfilter.errors import Error
+from bpfilter.firewall import dispatch
+from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.store import Store
+from bpfilter.rules.model import Family, Hook
+
+
+@dataclass(frozen=True, slots=True)
+class HookStatus:
+    """A dispatcher's link; `link_id` is None if it is not there."""
+
+    hook: Hook
+    priority: int
+    link_id: int | None
+    program_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStatus:
+    """One family; `generation` is None if nothing is in force.
+
+    `aborted` counts packets dropped because their evaluation could not finish.
+    `unfinished`: a command was interrupted; the next one that changes something tidies up.
+    """
+
+    family: Family
+    generation: Generation | None
+    hooks: tuple[HookStatus, ...]
+    aborted: int
+    unfinished: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    netns_inode: str
+    pins: str
+    families: tuple[FamilyStatus, ...]
+
+
+def read_status(store: Store) -> Status:
+    """Look at everything of one namespace. Raises: KernelError."""
+    families = tuple(_family(store, family) for family in dispatch.FAMILIES)
+    return Status(store.pins.name, str(store.pins), families)
+
+
+def _family(store: Store, family: Family) -> FamilyStatus:
+    problems: list[str] = []
+    slot = store.slot(family)
+    generation = None
+    try:
+        generation = store.generation(family)
+    except Error as error:
+        problems.append(str(error))
+    hooks = tuple(_hook(store, family, hook) for hook in dispatch.HOOKS) if slot else ()
+    problems += [
+        f"the link at {hook.hook.name} is gone: packets pass there unfiltered; "
+        "apply the rules again to repair it"
+        for hook in hooks
+        if hook.link_id is None
+    ]
+    aborted = 0
+    unfinished = False
+    if generation is not None:
+        aborted = store.live(generation)[2 * COUNTER_ABORTED]
+        unfinished = store.read_base(generation) is None
+    return FamilyStatus(family, generation, hooks, aborted, unfinished, tuple(problems))
+
+
+def _hook(store: Store, family: Family, hook: Hook) -> HookStatus:
+    path = store.link_path(family, hook)
+    if not path.exists():
+        return HookStatus(hook, dispatch.PRIORITY, None, None)
+    with NetfilterLink.open(store.kernel, path) as link:
+        info = link.info()
+    return HookStatus(hook, info.priority, info.id, info.program_id)

@@ -1,0 +1,216 @@
+"""Where the rulesets in force are kept: pins and state files of one network namespace.
+
+    /run/bpfilter/bpf/<inode>/          bpffs, in pid 1's mount namespace
+        selector  programs              which slot is in force; what runs in it
+        <family>.<hook>                 link: the dispatcher at a hook
+        <family>.<slot>/cells|counters  maps of a loaded ruleset
+    /run/bpfilter/state/<inode>/        see generation.py
+        lock                            flock(2): one writer at a time
+
+`<inode>` is the network namespace's; a pinned link keeps the namespace, and so the
+number, alive. A process in a private mount namespace (`ip netns exec`) reaches all this
+through /proc/1/root, so nothing goes away when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpfilter.bpf import pins
+from bpfilter.bpf.link import NetfilterLink
+from bpfilter.bpf.maps import Map
+from bpfilter.bpf.program import Program
+from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler.loop import CELLS_MAP, COUNTERS_MAP
+from bpfilter.errors import KernelError, StateError
+from bpfilter.firewall import counters, dispatch
+from bpfilter.firewall.generation import Generation, read_generation, slot_name
+from bpfilter.kernel.api import Kernel
+from bpfilter.rules.model import Family, Hook
+
+BPFFS = Path("/run/bpfilter/bpf")
+
+
+@dataclass(slots=True)
+class Store:
+    """The state of the network namespace this thread is in; see `open_store`."""
+
+    kernel: Kernel
+    pins: Path
+    files: Path
+
+    @contextmanager
+    def lock(self, wait_s: float) -> Iterator[None]:
+        """Be the one writer. Raises: BusyError after `wait_s` seconds."""
+        self.files.mkdir(parents=True, exist_ok=True)
+        with self.kernel.lock(self.files / "lock", wait_s):
+            yield
+
+    # The selector: what is in force.
+
+    def selector(self) -> Map | None:
+        path = self.pins / "selector"
+        return Map.open(self.kernel, path) if path.exists() else None
+
+    def slot(self, family: Family) -> int:
+        """Give the slot in force for a family, 0 if none."""
+        selector = self.selector()
+        if selector is None:
+            return 0
+        with selector:
+            return dispatch.selected(_word(selector), family)
+
+    def select(self, family: Family, slot: int) -> None:
+        """Put a slot in force, at all hooks at once, and wait until no packet is in the old one."""
+        selector = self.selector()
+        assert selector is not None
+        with selector:
+            word = dispatch.select(_word(selector), family, slot)
+            selector.update(0, word.to_bytes(8, "little"))
+        self.kernel.wait_for_readers()
+
+    # What is attached.
+
+    def ensure_attached(self, family: Family, types: KernelTypes | None) -> None:
+        """Have the maps, and a dispatcher at each hook of a family; repair what is missing."""
+        self.kernel.make_directory(self.pins)
+        with (
+            self._ensure_map("selector", dispatch.SELECTOR) as selector,
+            self._ensure_map("programs", dispatch.PROGRAMS) as programs,
+        ):
+            maps = {"selector": selector, "programs": programs}
+            for hook in dispatch.HOOKS:
+                spec = dispatch.dispatcher(family, hook)
+                with Program.load(self.kernel, spec, maps, types) as program:
+                    self._ensure_link(family, hook, program)
+
+    def _ensure_map(self, name: str, spec: dispatch.MapSpec) -> Map:
+        path = self.pins / name
+        if path.exists():
+            return Map.open(self.kernel, path)
+        made = Map.create(self.kernel, spec)
+        made.pin(path)
+        return made
+
+    def _ensure_link(self, family: Family, hook: Hook, program: Program) -> None:
+        # A pinned link may have been detached by force. Only the hook itself tells: it is
+        # busy if a link, ours, is there.
+        path = self.link_path(family, hook)
+        try:
+            link = NetfilterLink.attach(self.kernel, program, family, hook, dispatch.PRIORITY)
+        except KernelError as error:
+            if not isinstance(error, KernelError) or error.errno != _EBUSY:
+                raise
+            if path.exists():
+                return
+            raise KernelError(
+                error.op,
+                _EBUSY,
+                f"another program is attached at priority {dispatch.PRIORITY} "
+                "('nft list hooks' or 'bpftool net' shows it); detach it first",
+            ) from error
+        with link:
+            pins.pin_over(self.kernel, link.fd, path)
+
+    def link_path(self, family: Family, hook: Hook) -> Path:
+        return self.pins / f"{family.command}.{hook.name}"
+
+    # Generations.
+
+    def generation(self, family: Family) -> Generation | None:
+        """Give the ruleset in force. Raises: StateError if its description is gone."""
+        slot = self.slot(family)
+        if slot == 0:
+            return None
+        found = self.read(family, slot)
+        if found is None or not self.slot_pins(family, slot).exists():
+            raise StateError(
+                f"the {family.command} ruleset in force has lost its state files; it stays in "
+                "force as it is until 'bpfilter apply FILE' replaces it or 'bpfilter clear' ends it"
+            )
+        return found
+
+    def read(self, family: Family, slot: int) -> Generation | None:
+        return read_generation(self.files / f"{slot_name(family, slot)}.json")
+
+    def write(self, generation: Generation) -> None:
+        self._write(f"{generation.name}.json", generation.to_json().encode())
+
+    def read_base(self, generation: Generation) -> list[int] | None:
+        """Give the counters carried over, None while that is still to be done."""
+        try:
+            return counters.unpack((self.files / f"{generation.name}.base").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_base(self, generation: Generation, base: list[int]) -> None:
+        self._write(f"{generation.name}.base", counters.pack(base))
+
+    def live(self, generation: Generation) -> list[int]:
+        """Give what the kernel counted in this generation."""
+        path = self.slot_pins(generation.family, generation.slot) / COUNTERS_MAP
+        with Map.open(self.kernel, path) as opened, opened.mmap() as memory:
+            return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
+
+    def slot_pins(self, family: Family, slot: int) -> Path:
+        return self.pins / slot_name(family, slot)
+
+    def pin_slot(
+        self, family: Family, slot: int, maps: dict[str, Map], programs: dict[Hook, Program]
+    ) -> None:
+        """Pin a loaded ruleset and make it selectable; it is not in force yet."""
+        directory = self.slot_pins(family, slot)
+        self.kernel.make_directory(directory)
+        for name in (CELLS_MAP, COUNTERS_MAP):
+            maps[name].pin(directory / name)
+        with Map.open(self.kernel, self.pins / "programs") as table:
+            for hook, program in programs.items():
+                table.update(dispatch.program_index(slot, family, hook), program.fd.number)
+
+    def drop_slot(self, family: Family, slot: int) -> None:
+        """Unload a slot that is not in force; one that is empty is fine."""
+        if (self.pins / "programs").exists():
+            with Map.open(self.kernel, self.pins / "programs") as table:
+                for hook in dispatch.HOOKS:
+                    table.delete(dispatch.program_index(slot, family, hook))
+        pins.remove_tree(self.kernel, self.slot_pins(family, slot))
+        for suffix in ("json", "base"):
+            (self.files / f"{slot_name(family, slot)}.{suffix}").unlink(missing_ok=True)
+
+    def detach(self, family: Family) -> None:
+        """Take a family's dispatchers off their hooks; the last family takes the rest along."""
+        for hook in dispatch.HOOKS:
+            path = self.link_path(family, hook)
+            if path.exists():
+                with NetfilterLink.open(self.kernel, path) as link:
+                    self.kernel.remove(path)
+                    link.detach()
+        others = (other for other in dispatch.FAMILIES if other is not family)
+        if not any(self.link_path(other, hook).exists() for other in others for hook in Hook):
+            pins.remove_tree(self.kernel, self.pins)
+
+    def _write(self, name: str, data: bytes) -> None:
+        path = self.files / name
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+
+
+_EBUSY = 16
+
+
+def _word(selector: Map) -> int:
+    value = selector.lookup(0)
+    assert value is not None  # an array always has entry 0
+    return int.from_bytes(value, "little")
+
+
+def open_store(kernel: Kernel) -> Store:
+    """Give the store of the network namespace this thread is in, made if need be."""
+    root = kernel.mount_bpffs(BPFFS)
+    inode = str(kernel.netns_inode())
+    return Store(kernel, root / inode, root.parent / "state" / inode)
