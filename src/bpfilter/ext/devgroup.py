@@ -1,0 +1,64 @@
+"""`-m devgroup`: the device groups of the interfaces (libxt_devgroup.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._unenforced import UnenforcedMatch
+from bpfilter.ext._values import fail, format_value_mask, value_mask
+from bpfilter.rules.model import Family
+from bpfilter.rules.registry import Context, Given, Option, Use, match
+from bpfilter.rules.values import inverted, need_chains
+
+# /etc/iproute2/group as iproute2 ships it.
+_NAMES = {"default": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    value: int
+    mask: int
+    inverted: bool = False
+
+
+@match("devgroup")
+@dataclass(frozen=True, slots=True)
+class Devgroup(UnenforcedMatch):
+    source: Group | None = None
+    destination: Group | None = None
+
+    OPTIONS = (Option("--src-group", invertible=True), Option("--dst-group", invertible=True))
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        source, destination = given.get("--src-group"), given.get("--dst-group")
+        if source is None and destination is None:
+            fail("devgroup: you must specify either '--src-group' or '--dst-group'", given)
+        if source is not None:
+            need_chains(given, context, "devgroup", "PREROUTING", "INPUT", "FORWARD")
+        if destination is not None:
+            need_chains(given, context, "devgroup", "FORWARD", "OUTPUT", "POSTROUTING")
+        return cls(
+            _parse_group(source) if source else None,
+            _parse_group(destination) if destination else None,
+        )
+
+    def format(self, family: Family) -> list[str]:
+        return self._words("--", _NAMES)
+
+    def describe(self, family: Family) -> str:
+        return " ".join(self._words("", {}))
+
+    def _words(self, dash: str, names: Mapping[str, int]) -> list[str]:
+        words: list[str] = []
+        for name, group in (("src-group", self.source), ("dst-group", self.destination)):
+            if group is not None:
+                text = format_value_mask(group.value, group.mask, names)
+                words += inverted([dash + name, text], group.inverted)
+        return words
+
+
+def _parse_group(use: Use) -> Group:
+    return Group(*value_mask(use, "devgroup", _NAMES), use.inverted)

@@ -1,0 +1,191 @@
+"""`-m hashlimit`: a token bucket for each address, port or pair of them (libxt_hashlimit.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext import _byte_rate as byte_rate
+from bpfilter.ext._rate import format_rate, parse_rate
+from bpfilter.ext._unenforced import UnenforcedMatch
+from bpfilter.ext._values import cut_text, fail, prefix
+from bpfilter.rules.model import Family
+from bpfilter.rules.registry import Context, Given, Option, Use, match
+from bpfilter.rules.values import number, only_one, scan_number
+
+_SCALE = 1_000_000  # XT_HASHLIMIT_SCALE_v2
+_BURST = 5
+_MAX_BURST = 1_000_000
+_GC_INTERVAL_MS = 1000
+_NAME_BYTES = 255  # NAME_MAX
+# In the order iptables prints them.
+_KEYS = ("srcip", "srcport", "dstip", "dstport")
+
+_RATES = ("--hashlimit-upto", "--hashlimit-above")
+_TABLE = ("size", "max", "gcinterval", "expire")
+
+
+@match("hashlimit")
+@dataclass(frozen=True, slots=True)
+class Hashlimit(UnenforcedMatch):
+    """`rate` is microseconds between packets, or with `is_bytes` the kernel's cost of 16 bytes;
+    `burst` is packets, or with `is_bytes` such rates; times of the table are milliseconds.
+    """
+
+    name: str
+    rate: int
+    above: bool = False
+    is_bytes: bool = False
+    burst: int = _BURST
+    keys: frozenset[str] = frozenset()
+    size: int = 0
+    max: int = 0
+    gc_interval_ms: int = _GC_INTERVAL_MS
+    expire_ms: int = 1000
+    source_length: int = 32
+    destination_length: int = 32
+    #: seconds of --hashlimit-rate-match, None without it
+    interval: int | None = None
+
+    OPTIONS = (
+        Option("--hashlimit-upto", invertible=True, aliases=("--hashlimit",)),
+        Option("--hashlimit-above", invertible=True),
+        Option("--hashlimit-srcmask"),
+        Option("--hashlimit-dstmask"),
+        Option("--hashlimit-burst"),
+        *(Option(f"--hashlimit-htable-{word}") for word in _TABLE),
+        Option("--hashlimit-mode"),
+        Option("--hashlimit-name", required=True),
+        Option("--hashlimit-rate-match", values=0),
+        Option("--hashlimit-rate-interval"),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        only_one(given, "hashlimit", *_RATES)
+        limit = given.get(_RATES[0]) or given.get(_RATES[1])
+        if limit is None:
+            fail("hashlimit: --hashlimit-upto or --hashlimit-above must be specified", given)
+        rate = byte_rate.parse(limit)
+        is_bytes, seconds = rate is not None, byte_rate.EXPIRE_SECONDS
+        if rate is None:
+            rate, seconds = parse_rate(limit, "hashlimit", _SCALE)
+        burst, expire_ms = _parse_burst(given, rate, is_bytes, seconds * 1000)
+        interval = _parse_interval(given, 1 if is_bytes else seconds)
+        if interval is not None and not is_bytes:
+            rate //= seconds
+        modes = given.get("--hashlimit-mode")
+        size, top, gc_interval, expire = (
+            number(use, "hashlimit") if use else None
+            for use in (given.get(f"--hashlimit-htable-{word}") for word in _TABLE)
+        )
+        if gc_interval == 0 or expire == 0:
+            fail("hashlimit: the table's gcinterval and expire cannot be 0", given)
+        return cls(
+            _parse_name(given.all("--hashlimit-name")[0]),
+            rate,
+            (limit.option.name == "--hashlimit-above") != limit.inverted,
+            is_bytes,
+            burst,
+            _parse_keys(modes) if modes else frozenset(),
+            size or 0,
+            top or 0,
+            gc_interval or _GC_INTERVAL_MS,
+            expire or expire_ms,
+            _parse_length(given, "--hashlimit-srcmask", context.family),
+            _parse_length(given, "--hashlimit-dstmask", context.family),
+            interval,
+        )
+
+    def format(self, family: Family) -> list[str]:
+        words = ["--hashlimit-above" if self.above else "--hashlimit-upto"]
+        if self.is_bytes:
+            rate, burst, seconds = byte_rate.show(self.rate, self.burst)
+            words += [rate, *(["--hashlimit-burst", burst] if burst else [])]
+        else:
+            rate, seconds = format_rate(self.rate, _SCALE)
+            words += [rate, "--hashlimit-burst", str(self.burst)]
+        if self.keys:
+            words += ["--hashlimit-mode", self._keys(",")]
+        words += ["--hashlimit-name", self.name]
+        return words + self._table("--hashlimit-", seconds, family)
+
+    def describe(self, family: Family) -> str:
+        words = ["limit: above" if self.above else "limit: up to"]
+        if self.is_bytes:
+            rate, burst, seconds = byte_rate.show(self.rate, self.burst)
+            words += [rate, *([f"burst {burst}"] if burst else [])]
+        else:
+            rate, seconds = format_rate(self.rate * (self.interval or 1), _SCALE)
+            words += [rate, f"burst {self.burst}"]
+        if self.keys:
+            words.append(f"mode {self._keys('-')}")
+        return " ".join(words + self._table("", seconds, family))
+
+    def _keys(self, separator: str) -> str:
+        return separator.join(key for key in _KEYS if key in self.keys)
+
+    # What differs from the defaults; the default expiry goes with the unit that was printed.
+    def _table(self, start: str, seconds: int, family: Family) -> list[str]:
+        whole = family.address_bytes * 8
+        words: list[str] = []
+        for name, value, default in (
+            ("htable-size", self.size, 0),
+            ("htable-max", self.max, 0),
+            ("htable-gcinterval", self.gc_interval_ms, _GC_INTERVAL_MS),
+            ("htable-expire", self.expire_ms, seconds * 1000),
+            ("srcmask", self.source_length, whole),
+            ("dstmask", self.destination_length, whole),
+        ):
+            if value != default:
+                words += [start + name, str(value)]
+        if self.interval is not None:
+            words.append(f"{start}rate-match")
+            if self.interval != 1:
+                words += [f"{start}rate-interval", str(self.interval)]
+        return words
+
+
+def _parse_burst(given: Given, rate: int, is_bytes: bool, expire_ms: int) -> tuple[int, int]:
+    use = given.get("--hashlimit-burst")
+    if use is None:
+        return (0 if is_bytes else _BURST), expire_ms
+    burst = byte_rate.parse_burst(use, _MAX_BURST)
+    if not is_bytes:
+        if burst > _MAX_BURST:
+            fail(f"hashlimit: --hashlimit-burst is out of range (1-{_MAX_BURST})", use)
+        return burst, expire_ms
+    unit = byte_rate.cost_to_bytes(rate)
+    if burst < unit:
+        fail(f"hashlimit: burst cannot be smaller than {unit}b", use)
+    return -(-burst // unit), byte_rate.BURST_EXPIRE_SECONDS * 1000
+
+
+def _parse_interval(given: Given, default: int) -> int | None:
+    use = given.get("--hashlimit-rate-interval")
+    found = scan_number(use.value) if use else None
+    if use is not None and (found is None or not found[0]):
+        fail(f'hashlimit: bad value for {use.option.name}: "{use.value}"', use)
+    if "--hashlimit-rate-match" not in given:
+        return None
+    return found[0] if found else default
+
+
+def _parse_keys(use: Use) -> frozenset[str]:
+    keys = [key for key in use.value.replace("|", ",").split(",") if key]
+    unknown = [key for key in keys if key not in _KEYS]
+    if unknown:
+        fail(f'hashlimit: unknown mode "{unknown[0]}"', use, f"some of {', '.join(_KEYS)}")
+    return frozenset(keys)
+
+
+def _parse_name(use: Use) -> str:
+    name = cut_text(use, "hashlimit", _NAME_BYTES)
+    if "/" in name or name in (".", ".."):
+        fail(f'hashlimit: "{name}" cannot be a name under /proc', use)
+    return name
+
+
+def _parse_length(given: Given, name: str, family: Family) -> int:
+    use = given.get(name)
+    return prefix(use.value, use, "hashlimit", family) if use else family.address_bytes * 8

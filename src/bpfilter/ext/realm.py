@@ -1,0 +1,38 @@
+"""`-m realm`: the routing realm of the packet's route (libipt_realm.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._unenforced import UnenforcedMatch
+from bpfilter.ext._values import format_value_mask, value_mask
+from bpfilter.rules.model import Family
+from bpfilter.rules.registry import V4, Context, Given, Option, match
+from bpfilter.rules.values import inverted
+
+# /etc/iproute2/rt_realms as iproute2 ships it.
+_NAMES = {"cosmos": 0}
+
+
+@match("realm", families=V4)
+@dataclass(frozen=True, slots=True)
+class Realm(UnenforcedMatch):
+    value: int
+    mask: int
+    inverted: bool = False
+
+    OPTIONS = (Option("--realm", invertible=True, required=True),)
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        use = given.uses[0]
+        return cls(*value_mask(use, "realm", _NAMES), use.inverted)
+
+    def format(self, family: Family) -> list[str]:
+        text = format_value_mask(self.value, self.mask, _NAMES)
+        return inverted(["--realm", text], self.inverted)
+
+    def describe(self, family: Family) -> str:
+        text = format_value_mask(self.value, self.mask, {})
+        return " ".join(inverted(["realm", text], self.inverted))

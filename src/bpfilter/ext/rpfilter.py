@@ -1,0 +1,33 @@
+"""`-m rpfilter`: would a reply leave by the interface the packet came in by (libxt_rpfilter.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._unenforced import UnenforcedMatch
+from bpfilter.rules.model import Family
+from bpfilter.rules.registry import Context, Given, Option, match
+from bpfilter.rules.values import need_chains, need_table
+
+_FLAGS = ("loose", "validmark", "accept-local", "invert")
+
+
+@match("rpfilter")
+@dataclass(frozen=True, slots=True)
+class Rpfilter(UnenforcedMatch):
+    flags: frozenset[str] = frozenset()
+
+    OPTIONS = tuple(Option(f"--{flag}", values=0) for flag in _FLAGS)
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_table(given, context, "rpfilter", "raw", "mangle")
+        need_chains(given, context, "rpfilter", "PREROUTING")
+        return cls(frozenset(use.option.name[2:] for use in given.uses))
+
+    def format(self, family: Family) -> list[str]:
+        return [f"--{flag}" for flag in _FLAGS if flag in self.flags]
+
+    def describe(self, family: Family) -> str:
+        return " ".join(["rpfilter", *(flag for flag in _FLAGS if flag in self.flags)])
