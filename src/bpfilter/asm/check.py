@@ -47,7 +47,7 @@ def check(insns: Sequence[Insn]) -> list[Problem]:
     ]
     return [
         Problem(index, message, insns[index].origin)
-        for index, message in sorted(set(found), key=lambda item: item[0])
+        for index, message in sorted(dict.fromkeys(found), key=lambda item: item[0])
     ]
 
 
@@ -95,7 +95,7 @@ def _check_depth(insns: Sequence[Insn], where: Flow) -> _Found:
     for index, insn in enumerate(insns):
         entry = where.entry_of(index)
         if _touches_frame(insn):
-            used[entry] = max(used[entry], -insn.off)
+            used[entry] = max(used[entry], min(-insn.off, abi.MAX_STACK))
         target = where.targets.get(index)
         if target is not None and not insn.is_jump:
             calls[entry].add(target)
