@@ -1,6 +1,6 @@
 """Pins: names in a bpffs that keep an object alive without a process.
 
-A name is a path of a bpffs; renaming replaces another pin in one step (bpffs has
+A name is a path of a bpffs, without dots; renaming replaces another pin in one step (bpffs has
 rename since Linux 4.4), which is how one object takes the place of another.
 """
 
@@ -24,7 +24,7 @@ def pin(kernel: Kernel, fd: Fd, path: Path) -> None:
 
 def pin_over(kernel: Kernel, fd: Fd, path: Path) -> None:
     """Pin an object under a name, in place of whatever has it now, in one step."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(path.name + "-new")
     kernel.remove(temporary)
     pin(kernel, fd, temporary)
     kernel.rename(temporary, path)

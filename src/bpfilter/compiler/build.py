@@ -74,8 +74,7 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
     counters = COUNTER_FIRST + len(lowered.counters)
     programs = {
         hook: ProgramSpec(
-            name=f"bpf_{lowered.family.command[:3]}{'6' if lowered.family == 10 else ''}_"
-            f"{hook.name.lower()}"[:15],
+            name=f"rules{'6' if lowered.family is Family.IPV6 else '4'}_{hook.name.lower()}",
             type=ProgramType.NETFILTER,
             attach_type=AttachType.NETFILTER,
             insns=emit_program(

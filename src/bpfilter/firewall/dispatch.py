@@ -55,7 +55,7 @@ def select(word: int, family: Family, slot: int) -> int:
 def dispatcher(family: Family, hook: Hook) -> ProgramSpec:
     """Give the program that stays attached at a hook."""
     return ProgramSpec(
-        name=f"bpf_{'ip' if family is Family.IPV4 else 'ip6'}_{hook.name.lower()}"[:15],
+        name=f"hook{'4' if family is Family.IPV4 else '6'}_{hook.name.lower()}",
         type=ProgramType.NETFILTER,
         attach_type=AttachType.NETFILTER,
         insns=_instructions(family, hook),

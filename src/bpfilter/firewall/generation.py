@@ -1,8 +1,8 @@
 """What is written down about a loaded ruleset: enough to list it, and to finish an interrupted
 change of rulesets.
 
-    state/<netns inode>/<family>.<slot>.json   Generation
-    state/<netns inode>/<family>.<slot>.base   counters carried over, pairs of u64 (packets, bytes)
+    state/<netns inode>/<family>-<slot>.json   Generation
+    state/<netns inode>/<family>-<slot>.base   counters carried over, pairs of u64 (packets, bytes)
 
 Both are written beside and renamed. The json file is there before the ruleset is put in
 force; the base file comes after that, once the counters of the ruleset before stand still.
@@ -63,7 +63,7 @@ class Generation:
 
 
 def slot_name(family: Family, slot: int) -> str:
-    return f"{family.command}.{slot}"
+    return f"{family.command}-{slot}"
 
 
 def read_generation(path: Path) -> Generation | None:

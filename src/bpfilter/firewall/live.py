@@ -65,10 +65,9 @@ class Firewall:
 
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
-        from bpfilter.kernel.host import clock_hz
 
-        types = KernelTypes.of_kernel(self.kernel)
-        return Target(types, self.kernel.possible_cpus(), clock_hz(self.kernel))
+        types = KernelTypes.from_btf(self.kernel.vmlinux_btf(), self.kernel.module_btf)
+        return Target(types, self.kernel.possible_cpus(), self.kernel.clock_hz())
 
     def apply(self, ruleset: Ruleset, *, source: str = "", counters: bool = False) -> Generation:
         """Put a ruleset's filter table in force; see firewall.apply.apply."""

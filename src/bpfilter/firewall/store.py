@@ -2,8 +2,8 @@
 
     /run/bpfilter/bpf/<inode>/          bpffs, in pid 1's mount namespace
         selector  programs              which slot is in force; what runs in it
-        <family>.<hook>                 link: the dispatcher at a hook
-        <family>.<slot>/cells|counters  maps of a loaded ruleset
+        <family>-<hook>                 link: the dispatcher at a hook
+        <family>-<slot>/cells|counters  maps of a loaded ruleset
     /run/bpfilter/state/<inode>/        see generation.py
         lock                            flock(2): one writer at a time
 
@@ -117,7 +117,7 @@ class Store:
             pins.pin_over(self.kernel, link.fd, path)
 
     def link_path(self, family: Family, hook: Hook) -> Path:
-        return self.pins / f"{family.command}.{hook.name}"
+        return self.pins / f"{family.command}-{hook.name}"
 
     # Generations.
 

@@ -5,6 +5,9 @@ the host's /sys/fs/bpf is hidden there, and a bpffs mounted inside goes away wit
 command, with every pin and link in it. A child process therefore joins pid 1's mount
 namespace and mounts there (setns(2) to a mount namespace is for a process with one
 thread, which a child after fork is); others reach the place through /proc/1/root.
+
+Where pid 1 may not be looked at (a container's root with fewer capabilities than it),
+the oldest ancestor of ours that may be stands in for it.
 """
 
 from __future__ import annotations
@@ -19,17 +22,29 @@ from bpfilter.kernel import host, libc
 from bpfilter.kernel.restrict import Capability
 
 
+def anchor() -> int:
+    """Give pid 1, or the oldest ancestor whose mount namespace we may enter."""
+    lineage = [1, os.getpid()]
+    while (parent := host.parent_of(lineage[-1])) > 1:
+        lineage.append(parent)
+    for pid in (1, *reversed(lineage[1:])):
+        if os.access(f"/proc/{pid}/ns/mnt", os.R_OK):
+            return pid
+    return os.getpid()
+
+
 def reach(path: Path) -> Path:
     """Give the path by which this process reaches a path of pid 1's mount namespace."""
-    if host.is_same_namespace("mnt", 1):
+    pid = anchor()
+    if host.is_same_namespace("mnt", pid):
         return path
-    return Path("/proc/1/root") / path.relative_to("/")
+    return Path(f"/proc/{pid}/root") / path.relative_to("/")
 
 
 def is_mounted(path: Path) -> bool:
     """Whether pid 1 sees a bpffs mounted exactly there."""
     try:
-        mountinfo = Path("/proc/1/mountinfo").read_text("utf-8", "surrogateescape")
+        mountinfo = Path(f"/proc/{anchor()}/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError as error:
         raise libc.kernel_error("read /proc/1/mountinfo", error) from error
     return host.mount_type(mountinfo, path) == FS_TYPE
@@ -59,11 +74,12 @@ def _make(path: Path) -> None:
 
 def _in_host_mounts(op: str, action: Callable[[], None]) -> None:
     # In a child process; its exit status is the errno of what failed, 0 for success.
+    pid = anchor()
     child = os.fork()
     if child == 0:
         status = 255
         try:
-            namespace = os.open("/proc/1/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             libc.setns(namespace, libc.CLONE_NEWNS)
             action()
             status = 0

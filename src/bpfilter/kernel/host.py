@@ -1,14 +1,15 @@
-"""Facts of this machine, read from /proc, /sys and /boot; no privilege needed."""
+"""Facts of this machine, read from /proc and /sys; no privilege needed."""
 
 from __future__ import annotations
 
-import gzip
 import os
-import platform
 import re
+import time
 from pathlib import Path
 
 from bpfilter.errors import AbiError
+
+_CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h
 
 
 def parse_cpu_list(text: str) -> int:
@@ -28,23 +29,9 @@ def possible_cpus() -> int:
     return parse_cpu_list(Path("/sys/devices/system/cpu/possible").read_text("ascii"))
 
 
-def kernel_config() -> bytes | None:
-    """Give the kernel's build configuration, None where neither /proc nor /boot has it."""
-    try:
-        return gzip.decompress(Path("/proc/config.gz").read_bytes())
-    except (OSError, EOFError, gzip.BadGzipFile):
-        pass
-    try:
-        return Path(f"/boot/config-{platform.release()}").read_bytes()
-    except OSError:
-        return None
-
-
-def config_value(config: bytes, name: str) -> str | None:
-    """Find `CONFIG_name=value`; quotes around a value are dropped."""
-    pattern = rb"^CONFIG_%s=(.*)$" % re.escape(name.encode())
-    found = re.search(pattern, config, re.MULTILINE)
-    return found[1].decode("utf-8", "replace").strip('"') if found else None
+def clock_hz() -> int:
+    """Give CONFIG_HZ: the resolution of the coarse clocks is one tick (TICK_NSEC)."""
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
 
 
 def is_same_namespace(kind: str, pid: int | str) -> bool:
@@ -58,6 +45,15 @@ def is_same_namespace(kind: str, pid: int | str) -> bool:
     except OSError:
         return True
     return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino)
+
+
+def parent_of(pid: int) -> int:
+    """Give the parent's process id, 0 if the process has none or is gone."""
+    try:
+        # The command in parentheses may hold anything; the fields come after the last one.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def mount_type(mountinfo: str, path: Path) -> str | None:
