@@ -202,9 +202,25 @@ PROG_LOAD: Final = Struct(
     u32("prog_ifindex", 64),
     u32("expected_attach_type", 68),
     u32("prog_btf_fd", 72),
+    u32("func_info_rec_size", 76),
+    u64("func_info", 80),
+    u32("func_info_cnt", 88),
     u32("attach_btf_id", 108),
     u32("attach_prog_fd", 112),
     u64("fd_array", 120),
+)
+
+#: sizeof(struct bpf_func_info)
+FUNC_INFO_BYTES: Final = 8
+
+BTF_LOAD: Final = Struct(
+    "bpf_attr.btf_load",
+    28,
+    u64("btf", 0),
+    u64("btf_log_buf", 8),
+    u32("btf_size", 16),
+    u32("btf_log_size", 20),
+    u32("btf_log_level", 24),
 )
 
 # BPF_OBJ_PIN, BPF_OBJ_GET
@@ -280,6 +296,9 @@ LINK_UPDATE: Final = Struct(
 LINK_DETACH: Final = Struct("bpf_attr.link_detach", 4, u32("link_fd", 0))
 
 ENABLE_STATS: Final = Struct("bpf_attr.enable_stats", 4, u32("type", 0))
+
+# The value of an element in a map of programs or maps, when written.
+FD: Final = Struct("fd", 4, u32("fd", 0))
 
 # What BPF_OBJ_GET_INFO_BY_FD fills.
 

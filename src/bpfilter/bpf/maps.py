@@ -24,6 +24,7 @@ Key = bytes | int  # an int is packed in the machine's byte order
 Value = bytes | int
 
 _BATCH_BYTES = 1 << 20
+_BUCKET = 64  # no fewer elements in one call: a hash gives whole buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,17 @@ class Map(KernelObject):
 
     def lookup_batch(self) -> list[tuple[bytes, bytes]]:
         """Give all keys and values; of a per-CPU map, use `lookup_batch_per_cpu`."""
-        return list(self._batches(self.value_bytes))
+        return list(self._pairs(self.value_bytes))
 
     def lookup_batch_per_cpu(self) -> list[tuple[bytes, list[bytes]]]:
         """Give all keys with one value for each possible CPU."""
         width = self.stride * self.kernel.possible_cpus()
-        return [(key, self._split(data)) for key, data in self._batches(width)]
+        return [(key, self._split(data)) for key, data in self._pairs(width)]
+
+    def read_image_per_cpu(self) -> bytes:
+        """Give all values of a per-CPU array: entry by entry, CPU by CPU, at `stride`."""
+        width = self.stride * self.kernel.possible_cpus()
+        return b"".join(bytes(v.data[: n * width]) for _, v, n in self._batches(width))
 
     def update_batch(self, items: Iterable[tuple[Key, Value]]) -> None:
         """Set many values; one that fails leaves those before it set."""
@@ -214,9 +220,11 @@ class Map(KernelObject):
             with self.mmap() as memory:
                 memory[: len(image)] = image
             return
-        for index in range(-(-len(image) // self.stride)):
-            value = image[index * self.stride :][: self.value_bytes]
-            self.update(index, value.ljust(self.value_bytes, b"\0"))
+        starts = range(0, len(image), self.stride)
+        values = (image[start : start + self.value_bytes] for start in starts)
+        self.update_batch(
+            (index, value.ljust(self.value_bytes, b"\0")) for index, value in enumerate(values)
+        )
 
     def freeze(self) -> None:
         """Forbid writes from user space from now on; Linux 5.2. Programs may still write."""
@@ -247,12 +255,13 @@ class Map(KernelObject):
             raise
         return True
 
-    def _batches(self, width: int) -> Iterator[tuple[bytes, bytes]]:
-        # The position between calls is opaque: a key for arrays, a bucket (u32) for hashes.
-        count = max(64, min(self.entries, _BATCH_BYTES // (self.key_bytes + width)))
+    def _batches(self, width: int) -> Iterator[tuple[Memory, Memory, int]]:
+        # Keys, values and how many of them, call by call. The position between calls is
+        # opaque: a key for arrays, a bucket (u32) for hashes.
+        count = max(_BUCKET, min(self.entries, _BATCH_BYTES // (self.key_bytes + width)))
         position = Memory(max(self.key_bytes, 4))
-        first = True
-        while True:
+        first, done = True, False
+        while not done:
             keys, values = Memory(self.key_bytes * count), Memory(width * count)
             attr = abi.MAP_BATCH.pack(
                 in_batch=0 if first else position.address,
@@ -262,14 +271,14 @@ class Map(KernelObject):
                 count=count,
                 map_fd=self.fd.number,
             )
-            done = not self._unless_missing(Command.MAP_LOOKUP_BATCH, attr, "read")
-            for index in range(abi.MAP_BATCH.get(attr, "count")):
-                yield (
-                    bytes(keys.data[index * self.key_bytes :][: self.key_bytes]),
-                    bytes(values.data[index * width :][:width]),
-                )
-            if done:
-                return
+            try:
+                done = not self._unless_missing(Command.MAP_LOOKUP_BATCH, attr, "read")
+            except KernelError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                count *= 2  # a bucket of a hash holds more than that
+                continue
+            yield keys, values, abi.MAP_BATCH.get(attr, "count")
             first = False
 
     def _batch(self, command: Command, count: int, keys: Memory, values: Memory | None) -> None:
@@ -280,6 +289,14 @@ class Map(KernelObject):
             map_fd=self.fd.number,
         )
         self.kernel.bpf(command, attr, f"update map {self.name}")
+
+    def _pairs(self, width: int) -> Iterator[tuple[bytes, bytes]]:
+        for keys, values, count in self._batches(width):
+            for index in range(count):
+                yield (
+                    bytes(keys.data[index * self.key_bytes : (index + 1) * self.key_bytes]),
+                    bytes(values.data[index * width : (index + 1) * width]),
+                )
 
     def _split(self, data: bytes) -> list[bytes]:
         starts = range(0, len(data), self.stride)

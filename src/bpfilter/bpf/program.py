@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,12 +17,12 @@ from bpfilter.abi.insn import INSN_BYTES
 from bpfilter.asm.encode import encode
 from bpfilter.asm.insn import Insn, Ref, RefKind
 from bpfilter.asm.resolve import resolve
-from bpfilter.bpf import pins, verifier
+from bpfilter.bpf import funcinfo, pins, verifier
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.objects import KernelObject, iterate_ids, name_bytes, open_id, read_info
 from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.btf.query import KernelTypes
-from bpfilter.errors import BuildError, Error, KernelError, RestrictedError, UnsupportedError
+from bpfilter.errors import BuildError, KernelError, RestrictedError, UnsupportedError
 from bpfilter.kernel.api import Kernel
 from bpfilter.kernel.fd import Fd
 from bpfilter.kernel.memory import Memory, c_string
@@ -93,16 +93,13 @@ class Program(KernelObject):
         not, BuildError for a map that is not given, KernelError.
         """
         insns = resolve(spec.insns)
-        code = encode(insns, _Numbers(maps or {}, btf))
-        op = f"load program {spec.name}"
+        loading = _Loading(kernel, spec, insns, encode(insns, _Numbers(maps or {}, btf)))
         started = time.perf_counter_ns()
         try:
-            number = _load(kernel, spec, code, op)
-        except RestrictedError:
-            raise
+            fd = loading.run()
         except KernelError as error:
-            raise _refusal(kernel, spec, code, insns, error) from None
-        return cls(kernel, Fd(number), spec.name, time.perf_counter_ns() - started)
+            raise loading.refusal(error) from None
+        return cls(kernel, fd, spec.name, time.perf_counter_ns() - started)
 
     @classmethod
     def open(cls, kernel: Kernel, path: Path) -> Self:
@@ -198,38 +195,55 @@ class _Numbers:
         return number
 
 
-def _load(
-    kernel: Kernel, spec: ProgramSpec, code: bytes, op: str, log: Memory | None = None
-) -> int:
-    insns, license_ = Memory(code), c_string(spec.license)
-    attr = abi.PROG_LOAD.pack(
-        prog_type=spec.type,
-        insn_cnt=len(code) // INSN_BYTES,
-        insns=insns.address,
-        license=license_.address,
-        prog_name=name_bytes(spec.name),
-        expected_attach_type=spec.expected_attach_type,
-        log_level=1 if log else 0,
-        log_size=len(log) if log else 0,
-        log_buf=log.address if log else 0,
-    )
-    return kernel.bpf(Command.PROG_LOAD, attr, op)
+@dataclass(slots=True)
+class _Loading:
+    kernel: Kernel
+    spec: ProgramSpec
+    insns: tuple[Insn, ...]  # resolved
+    code: bytes
 
+    def run(self, log: Memory | None = None) -> Fd:
+        op = f"load program {self.spec.name}"
+        code, license_ = Memory(self.code), c_string(self.spec.license)
+        attr: dict[str, int | bytes] = {
+            "prog_type": self.spec.type,
+            "insn_cnt": len(code) // INSN_BYTES,
+            "insns": code.address,
+            "license": license_.address,
+            "prog_name": name_bytes(self.spec.name),
+            "expected_attach_type": self.spec.expected_attach_type,
+        }
+        if log:
+            attr |= {"log_level": 1, "log_size": len(log), "log_buf": log.address}
+        with ExitStack() as stack:
+            if funcinfo.takes_addresses(self.insns):
+                btf, functions = funcinfo.load(self.kernel, self.insns, op)
+                stack.enter_context(btf)
+                attr |= {
+                    "prog_btf_fd": btf.number,
+                    "func_info_rec_size": abi.FUNC_INFO_BYTES,
+                    "func_info": functions.address,
+                    "func_info_cnt": len(functions) // abi.FUNC_INFO_BYTES,
+                }
+            return Fd(self.kernel.bpf(Command.PROG_LOAD, abi.PROG_LOAD.pack(**attr), op))
 
-def _refusal(
-    kernel: Kernel, spec: ProgramSpec, code: bytes, insns: tuple[Insn, ...], first: KernelError
-) -> Error:
-    # Load again, this time with a log: keeping one costs time, and most programs load.
-    log = Memory(1)
-    for size in _LOG_BYTES:
-        log = Memory(size)
-        try:
-            Fd(_load(kernel, spec, code, first.op, log)).close()
-        except KernelError as error:
-            if error.errno == errno.ENOSPC:  # before Linux 6.4 a full log is an error
-                continue
-        break
-    text = bytes(log).split(b"\0", 1)[0].decode("utf-8", "replace")
-    if not text.strip():
-        return first
-    return verifier.explain(first.op, first.errno or errno.EINVAL, text, insns)
+    def refusal(self, first: KernelError) -> KernelError:
+        # Load again, this time with a log: keeping one costs time, and most programs load.
+        if isinstance(first, RestrictedError) and "CAP_" in first.setting:
+            return first
+        text = self._log()
+        if not text.strip():
+            return first
+        return verifier.explain(first.op, first.errno or errno.EINVAL, text, self.insns)
+
+    def _log(self) -> str:
+        log = Memory(1)
+        for size in _LOG_BYTES:
+            log = Memory(size)
+            try:
+                self.run(log).close()
+            except KernelError as error:
+                if error.errno == errno.ENOSPC:  # before Linux 6.4 a full log is an error
+                    continue
+            break
+        return bytes(log).split(b"\0", 1)[0].decode("utf-8", "replace")

@@ -25,6 +25,13 @@ _AGGREGATES: Final = (Kind.STRUCT, Kind.UNION)
 _DEEPEST: Final = 32  # of nested types; the kernel's own limit (MAX_RESOLVE_DEPTH)
 
 
+class HasTypes(Protocol):
+    """The part of `kernel.api.Kernel` asked here."""
+
+    def vmlinux_btf(self) -> bytes: ...
+    def module_btf(self, module: str) -> bytes | None: ...
+
+
 class KernelTypes:
     """The types of one kernel; answers are kept.
 
@@ -45,6 +52,11 @@ class KernelTypes:
     ) -> KernelTypes:
         """Answer from BTF; `modules` are asked, by `module(name)`, for what vmlinux lacks."""
         return cls(_FromBtf(vmlinux, module, modules))
+
+    @classmethod
+    def of_kernel(cls, kernel: HasTypes) -> KernelTypes:
+        """Answer for the running kernel. Raises: UnsupportedError if it keeps no BTF."""
+        return cls.from_btf(kernel.vmlinux_btf(), kernel.module_btf)
 
     @classmethod
     def from_table(cls, table: Table) -> KernelTypes:

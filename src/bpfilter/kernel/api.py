@@ -38,8 +38,14 @@ class Kernel(Protocol):
     def possible_cpus(self) -> int:
         """Give the number of per-CPU values a lookup returns: CPUs that may ever be there."""
 
-    def config(self, name: str) -> str | None:
-        """Give `y`, `m` or the value of a CONFIG_ option, None if unset or not to be known."""
+    def clock_hz(self) -> int:
+        """Give the ticks per second of the kernel's own clock, CONFIG_HZ: those of jiffies."""
+
+    def wait_for_readers(self) -> None:
+        """Return when every program run that began before this call has ended.
+
+        After a change of what programs read or tail-call, none uses the old state then.
+        """
 
     def in_netns(self, netns: str | os.PathLike[str] | None) -> AbstractContextManager[None]:
         """Move this thread to a network namespace, by name or path, for a `with` block.
@@ -47,6 +53,9 @@ class Kernel(Protocol):
         A netfilter link attaches to the namespace of the thread that creates it. None is
         the namespace the thread is in already.
         """
+
+    def in_scratch_netns(self) -> AbstractContextManager[None]:
+        """Move this thread to a new, empty network namespace for a `with` block."""
 
     def netns_inode(self) -> int:
         """Give the inode of this thread's network namespace; it may be reused after the end."""

@@ -29,6 +29,11 @@ def setns(namespace: int, kind: int) -> None:
     _check(LIBC.setns(ctypes.c_int(namespace), ctypes.c_int(kind)))
 
 
+def unshare(kind: int) -> None:
+    """unshare(2): move this thread to a new namespace. Raises: OSError."""
+    _check(LIBC.unshare(ctypes.c_int(kind)))
+
+
 def mount(source: str, target: str | os.PathLike[str], kind: str, flags: int, data: str) -> None:
     """mount(2). Raises: OSError."""
     _check(

@@ -18,7 +18,7 @@ from pathlib import Path
 from bpfilter.abi import syscalls
 from bpfilter.abi.bpf import Command
 from bpfilter.errors import BusyError, Error, KernelError, UnsupportedError
-from bpfilter.kernel import bpffs, host, restrict
+from bpfilter.kernel import bpffs, grace, host, restrict
 from bpfilter.kernel import netns as namespaces
 from bpfilter.kernel.fd import Fd
 from bpfilter.kernel.libc import LIBC, kernel_error
@@ -88,12 +88,17 @@ class LinuxKernel:
         except OSError as error:
             raise kernel_error("count the CPUs", error) from error
 
-    def config(self, name: str) -> str | None:
-        config = host.kernel_config()
-        return host.config_value(config, name) if config is not None else None
+    def clock_hz(self) -> int:
+        return host.clock_hz()
+
+    def wait_for_readers(self) -> None:
+        grace.wait(self)
 
     def in_netns(self, netns: str | os.PathLike[str] | None) -> AbstractContextManager[None]:
         return nullcontext() if netns is None else namespaces.entered(netns)
+
+    def in_scratch_netns(self) -> AbstractContextManager[None]:
+        return namespaces.scratch()
 
     def netns_inode(self) -> int:
         return namespaces.inode()

@@ -38,6 +38,21 @@ def entered(netns: str | os.PathLike[str]) -> Iterator[None]:
             _enter(home, "return to the network namespace we came from")
 
 
+@contextmanager
+def scratch() -> Iterator[None]:
+    """Move this thread to a new network namespace for a `with` block; then it goes away."""
+    with _opened(_OWN, "this network namespace") as home:
+        try:
+            libc.unshare(libc.CLONE_NEWNET)
+        except OSError as error:
+            op = "make a network namespace"
+            raise libc.kernel_error(op, error, Capability.CAP_SYS_ADMIN) from error
+        try:
+            yield
+        finally:
+            _enter(home, "return to the network namespace we came from")
+
+
 def inode() -> int:
     """Give the inode of this thread's namespace."""
     try:
