@@ -1,7 +1,7 @@
 """Matches and targets, a module for each, imported when a rule first uses one.
 
-A module holds the match and the target of one name (`mark.py`: `-m mark`, `-j MARK`),
-as the kernel's own modules do; `MODULES` lists every module and the names in it.
+A module holds one match or target, the match and the target of one name (`set.py`), or
+targets that are variants of one thing (`nat.py`); `MODULES` lists all, and their names.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ MODULES: dict[str, str] = {
     "connbytes": "connbytes",
     "connlabel": "connlabel",
     "connlimit": "connlimit",
-    "connmark": "connmark CONNMARK",
+    "connmark": "connmark",
     "connsecmark": "CONNSECMARK",
     "conntrack": "conntrack",
     "cpu": "cpu",
     "ct": "CT NOTRACK",
     "dccp": "dccp",
     "devgroup": "devgroup",
-    "dscp": "dscp DSCP",
+    "dscp": "dscp",
     "dst": "dst",
-    "ecn": "ecn ECN",
+    "ecn": "ecn",
     "esp": "esp",
     "eui64": "eui64",
     "frag": "frag",
     "hashlimit": "hashlimit",
     "hbh": "hbh",
     "helper": "helper",
-    "hl": "hl HL",
+    "hl": "hl",
     "hmark": "HMARK",
     "icmp": "icmp",
     "icmp6": "icmp6",
@@ -55,7 +55,8 @@ MODULES: dict[str, str] = {
     "limit": "limit",
     "log": "LOG",
     "mac": "mac",
-    "mark": "mark MARK",
+    "mark": "mark",
+    "marking": "MARK CONNMARK",
     "mh": "mh",
     "multiport": "multiport",
     "nat": "SNAT DNAT MASQUERADE REDIRECT NETMAP",
@@ -73,6 +74,7 @@ MODULES: dict[str, str] = {
     "realm": "realm",
     "recent": "recent",
     "reject": "REJECT",
+    "rewriting": "DSCP TOS TTL HL ECN",
     "rpfilter": "rpfilter",
     "rt": "rt",
     "sctp": "sctp",
@@ -89,10 +91,10 @@ MODULES: dict[str, str] = {
     "tcpoptstrip": "TCPOPTSTRIP",
     "tee": "TEE",
     "time": "time",
-    "tos": "tos TOS",
+    "tos": "tos",
     "tproxy": "TPROXY",
     "trace": "TRACE",
-    "ttl": "ttl TTL",
+    "ttl": "ttl",
     "u32": "u32",
     "udp": "udp",
     "udplite": "udplite",

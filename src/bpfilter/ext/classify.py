@@ -1,0 +1,40 @@
+"""`-j CLASSIFY`: set the packet's traffic class (libxt_CLASSIFY.c)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._values import fail
+from bpfilter.rules.model import Family, Target
+from bpfilter.rules.registry import Context, Given, Option, target
+from bpfilter.rules.values import U16, need_chains
+
+_CLASS = re.compile(r"\s*(?:0[xX])?([0-9a-fA-F]+):(?:0[xX])?([0-9a-fA-F]+)", re.ASCII)
+
+
+@target("CLASSIFY")
+@dataclass(frozen=True, slots=True)
+class Classify(Target):
+    """Major and minor number, 16 bits each."""
+
+    major: int
+    minor: int
+
+    OPTIONS = (Option("--set-class", required=True),)
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_chains(given, context, "CLASSIFY", "FORWARD", "OUTPUT", "POSTROUTING")
+        use = given.uses[0]
+        found = _CLASS.match(use.value)
+        if found is None:
+            fail(f'CLASSIFY: bad class value "{use.value}"', use, "MAJOR:MINOR in hexadecimal")
+        return cls(*(int(part, 16) & U16 for part in found.groups()))
+
+    def format(self, family: Family) -> list[str]:
+        return ["--set-class", f"{self.major:04x}:{self.minor:04x}"]
+
+    def describe(self, family: Family) -> str:
+        return f"CLASSIFY set {self.major:x}:{self.minor:x}"

@@ -1,0 +1,112 @@
+"""`-j CT` and `-j NOTRACK`: how connection tracking is to treat the packet (libxt_CT.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from bpfilter.ext._values import cut_text, fail
+from bpfilter.rules.model import Family, Target
+from bpfilter.rules.registry import Context, Given, Option, Use, target
+from bpfilter.rules.values import U16, need_table, only_one, to_number
+
+_HELPER_BYTES = 16  # struct xt_ct_target_info_v1
+_TIMEOUT_BYTES = 32
+# In the order iptables-save prints them.
+_EVENTS = (
+    "new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo",
+    "secmark",
+)  # fmt: skip
+_EXPECT_EVENTS = ("new",)
+_ZONES = ("--zone-orig", "--zone-reply", "--zone")
+
+
+@target("CT")
+@dataclass(frozen=True, slots=True)
+class Ct(Target):
+    """`zone` is a number or "mark"; `zone_option` the one of --zone, --zone-orig, --zone-reply."""
+
+    notrack: bool = False
+    helper: str = ""
+    timeout: str = ""
+    events: frozenset[str] = frozenset()
+    expect_events: frozenset[str] = frozenset()
+    zone: int | str = 0
+    zone_option: str = "--zone"
+
+    OPTIONS = (
+        Option("--notrack", values=0),
+        Option("--helper"),
+        Option("--timeout"),
+        Option("--ctevents"),
+        Option("--expevents"),
+        *(Option(name) for name in _ZONES),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_table(given, context, "CT", "raw")
+        only_one(given, "CT", *_ZONES)
+        helper, timeout = given.get("--helper"), given.get("--timeout")
+        events, expect_events = given.get("--ctevents"), given.get("--expevents")
+        if helper and (context.protocol is None or context.protocol.inverted):
+            fail("CT: --helper needs -p with one protocol", helper)
+        zone = next((use for use in given.uses if use.option.name in _ZONES), None)
+        return cls(
+            "--notrack" in given,
+            cut_text(helper, "CT", _HELPER_BYTES) if helper else "",
+            cut_text(timeout, "CT", _TIMEOUT_BYTES) if timeout else "",
+            _parse_events(events, _EVENTS) if events else frozenset(),
+            _parse_events(expect_events, _EXPECT_EVENTS) if expect_events else frozenset(),
+            _parse_zone(zone) if zone else 0,
+            zone.option.name if zone else "--zone",
+        )
+
+    def format(self, family: Family) -> list[str]:
+        words = ["--notrack"] if self.notrack else []
+        if self.helper:
+            words += ["--helper", self.helper]
+        if self.timeout:
+            words += ["--timeout", self.timeout]
+        if self.events:
+            words += ["--ctevents", ",".join(name for name in _EVENTS if name in self.events)]
+        if self.expect_events:
+            words += ["--expevents", ",".join(_EXPECT_EVENTS)]
+        return words + ([self.zone_option, str(self.zone)] if self.zone else [])
+
+    def describe(self, family: Family) -> str:
+        return " ".join(["CT", *(word.removeprefix("--") for word in self.format(family))])
+
+
+@target("NOTRACK")
+@dataclass(frozen=True, slots=True)
+class Notrack(Target):
+    OPTIONS: ClassVar[tuple[Option, ...]] = ()
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_table(given, context, "NOTRACK", "raw")
+        return cls()
+
+    def format(self, family: Family) -> list[str]:
+        return []
+
+    def describe(self, family: Family) -> str:
+        return "NOTRACK"
+
+
+def _parse_events(use: Use, names: tuple[str, ...]) -> frozenset[str]:
+    events = use.value.split(",")
+    for event in events:
+        if event not in names:
+            fail(f'CT: unknown event type "{event}"', use, f"some of {', '.join(names)}")
+    return frozenset(events)
+
+
+def _parse_zone(use: Use) -> int | str:
+    if use.value.lower() == "mark":
+        return "mark"
+    zone = to_number(use.value, 0, U16)
+    if zone is None:
+        fail(f"CT: cannot parse {use.value} as a zone ID", use)
+    return zone

@@ -1,0 +1,66 @@
+"""`-j LOG`: write a line about the packet to the kernel's log (libxt_LOG.c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._values import cut_text, keyword
+from bpfilter.rules.model import Family, Target
+from bpfilter.rules.registry import Context, Given, Option, Use, target
+from bpfilter.rules.values import to_number
+from bpfilter.rules.words import Text
+
+_PREFIX_BYTES = 30  # struct xt_log_info
+_WARNING = 4
+# LOG_* (sys/syslog.h)
+_LEVELS = {
+    "alert": 1, "crit": 2, "debug": 7, "emerg": 0, "error": 3, "info": 6, "notice": 5,
+    "panic": 0, "warning": 4,
+}  # fmt: skip
+# XT_LOG_* bits, in the order iptables-save prints them.
+_FLAGS = {
+    "--log-tcp-sequence": 0x01,
+    "--log-tcp-options": 0x02,
+    "--log-ip-options": 0x04,
+    "--log-uid": 0x08,
+    "--log-macdecode": 0x20,
+}
+
+
+@target("LOG")
+@dataclass(frozen=True, slots=True)
+class Log(Target):
+    level: int = _WARNING
+    prefix: str = ""
+    flags: int = 0
+
+    OPTIONS = (
+        Option("--log-level"),
+        Option("--log-prefix"),
+        *(Option(flag, values=0) for flag in _FLAGS),
+    )
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        level, prefix = given.get("--log-level"), given.get("--log-prefix")
+        return cls(
+            _parse_level(level) if level else _WARNING,
+            cut_text(prefix, "LOG", _PREFIX_BYTES) if prefix else "",
+            sum(bit for flag, bit in _FLAGS.items() if flag in given),
+        )
+
+    def format(self, family: Family) -> list[str]:
+        words = ["--log-prefix", Text(self.prefix)] if self.prefix else []
+        if self.level != _WARNING:
+            words += ["--log-level", str(self.level)]
+        return words + [flag for flag, bit in _FLAGS.items() if self.flags & bit]
+
+    def describe(self, family: Family) -> str:
+        text = f"LOG flags {self.flags} level {self.level}"
+        return f'{text} prefix "{self.prefix}"' if self.prefix else text
+
+
+def _parse_level(use: Use) -> int:
+    number = to_number(use.value, 0, 7)
+    return keyword(use, "LOG", _LEVELS) if number is None else number

@@ -1,0 +1,80 @@
+"""`-m tcpmss` and `-j TCPMSS`: the maximum segment size in a TCP SYN.
+
+(libxt_tcpmss.c, libxt_TCPMSS.c)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from bpfilter.ext._unenforced import UnenforcedMatch
+from bpfilter.ext._values import fail
+from bpfilter.rules.model import Family, Target
+from bpfilter.rules.registry import Context, Given, Option, match, target
+from bpfilter.rules.values import (
+    U16,
+    format_range,
+    inverted,
+    need_chains,
+    need_protocol,
+    number,
+    number_range,
+    only_one,
+)
+
+_TCP = 6
+_HEADER_BYTES = {Family.IPV4: 20, Family.IPV6: 40}
+
+
+@match("tcpmss")
+@dataclass(frozen=True, slots=True)
+class MatchTcpmss(UnenforcedMatch):
+    low: int
+    high: int
+    inverted: bool = False
+
+    OPTIONS = (Option("--mss", invertible=True, required=True),)
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_protocol(given, context, "tcpmss", _TCP)
+        use = given.uses[0]
+        low, high = number_range(use, "tcpmss", U16)
+        if low > high:
+            fail("tcpmss: invalid range given", use)
+        return cls(low, high, use.inverted)
+
+    def format(self, family: Family) -> list[str]:
+        return inverted(["--mss", format_range(self.low, self.high)], self.inverted)
+
+    def describe(self, family: Family) -> str:
+        return f"tcpmss match {'!' if self.inverted else ''}{format_range(self.low, self.high)}"
+
+
+@target("TCPMSS")
+@dataclass(frozen=True, slots=True)
+class Tcpmss(Target):
+    """`size` None is --clamp-mss-to-pmtu."""
+
+    size: int | None = None
+
+    OPTIONS = (Option("--set-mss"), Option("--clamp-mss-to-pmtu", values=0))
+
+    @classmethod
+    def parse(cls, given: Given, context: Context) -> Self:
+        need_protocol(given, context, "TCPMSS", _TCP)
+        only_one(given, "TCPMSS", "--set-mss", "--clamp-mss-to-pmtu")
+        if not given.uses:
+            fail("TCPMSS: at least one parameter is required", given)
+        size = given.get("--set-mss")
+        if size is not None:
+            return cls(number(size, "TCPMSS", 0, U16 - _HEADER_BYTES[context.family]))
+        need_chains(given, context, "TCPMSS", "FORWARD", "OUTPUT", "POSTROUTING")
+        return cls()
+
+    def format(self, family: Family) -> list[str]:
+        return ["--clamp-mss-to-pmtu"] if self.size is None else ["--set-mss", str(self.size)]
+
+    def describe(self, family: Family) -> str:
+        return "TCPMSS clamp to PMTU" if self.size is None else f"TCPMSS set {self.size}"
