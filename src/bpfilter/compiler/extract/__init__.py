@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bpfilter.compiler.extract import device, ipv4, ipv6, metadata, transport
+from bpfilter.compiler.extract import (
+    bridge,
+    conntrack,
+    device,
+    eui64,
+    exthdr,
+    fib,
+    ipv4,
+    ipv6,
+    metadata,
+    owner,
+    sctp,
+    tcpopt,
+    transport,
+)
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.rules.model import Family
 
@@ -17,13 +31,26 @@ EXTRACTORS: dict[Family, tuple[Callable[[Prologue], None], ...]] = {
     Family.IPV4: (
         device.extract,
         metadata.extract,
+        conntrack.extract,
+        owner.extract,
+        bridge.extract,
         ipv4.extract,
         transport.extract,
+        tcpopt.extract,
+        sctp.extract,
+        fib.extract,
     ),
     Family.IPV6: (
         device.extract,
         metadata.extract,
+        conntrack.extract,
+        owner.extract,
+        bridge.extract,
+        eui64.extract,
+        exthdr.extract,
         ipv6.extract,
         transport.extract,
+        tcpopt.extract,
+        sctp.extract,
     ),
 }

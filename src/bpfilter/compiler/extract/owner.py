@@ -1,0 +1,57 @@
+"""The socket a packet comes from, and the credentials its file was opened with.
+
+owner_mt (net/netfilter/xt_owner.c). User and group are kernel-wide ids (kuid_t), which
+are what rules say as long as the network namespace belongs to the initial user namespace.
+"""
+
+from __future__ import annotations
+
+from bpfilter.asm.insn import R0, R1, R6, R7, R8, R9
+from bpfilter.compiler.prologue import Prologue
+from bpfilter.plan import fields
+
+# include/net/tcp_states.h
+TCP_TIME_WAIT = 6
+TCP_NEW_SYN_RECV = 12
+
+
+def extract(p: Prologue) -> None:
+    if not p.wants(fields.OWNER_SOCKET, fields.OWNER_FILE, fields.OWNER_UID, fields.OWNER_GID):
+        return
+    b = p.b
+    none = b.fresh("no_owner")
+    _full_socket(p, none)
+    p.load_member(R9, R8, "sock", "sk_socket")
+    b.jeq(R9, 0, none)
+    p.load_member(R1, R7, "nf_hook_state", "net")
+    p.load_member(R0, R8, "sock", "__sk_common.skc_net.net")
+    b.jne(R0, R1, none)
+    p.put_constant(fields.OWNER_SOCKET, 1)
+    p.load_member(R9, R9, "socket", "file")
+    b.jeq(R9, 0, none)
+    p.put_constant(fields.OWNER_FILE, 1)
+    p.load_member(R9, R9, "file", "f_cred")
+    for asked, member in ((fields.OWNER_UID, "fsuid"), (fields.OWNER_GID, "fsgid")):
+        if p.wants(asked):
+            p.load_member(R1, R9, "cred", f"{member}.val")
+            p.put(asked, R1)
+    b.label(none)
+
+
+def _full_socket(p: Prologue, none: str) -> None:
+    # R8 = skb_to_full_sk(): the listener for a request socket; a socket in TIME_WAIT, which
+    # packets carry since Linux 6.13, is no full one (commit 78e2baf3d96e).
+    b = p.b
+    full = b.fresh("full_socket")
+    p.load_member(R8, R6, "sk_buff", "sk")
+    b.jeq(R8, 0, none)
+    p.cast(R8, "sock")
+    b.mov(R8, R0)
+    p.load_member(R1, R8, "sock", "__sk_common.skc_state")
+    b.jeq(R1, TCP_TIME_WAIT, none)
+    b.jne(R1, TCP_NEW_SYN_RECV, full)
+    p.load_member(R8, R8, "sock", "__sk_common.skc_listener")
+    b.jeq(R8, 0, none)
+    p.cast(R8, "sock")
+    b.mov(R8, R0)
+    b.label(full)
