@@ -39,6 +39,30 @@ class EXTHDR:
     AUTH = 51
     NONE = 59
     DEST = 60
+    #: Of every header: type of the next one, and length in 8-byte units without the first
+    #: (AUTH: in 4-byte units without the first two; FRAGMENT: always 8 bytes).
+    NEXTHDR = 0
+    LENGTH = 1
+
+
+class ROUTING:
+    """struct ipv6_rt_hdr (include/uapi/linux/ipv6.h); RESERVED is struct rt0_hdr's."""
+
+    TYPE = 2
+    SEGSLEFT = 3
+    RESERVED = 4
+
+
+class FRAGMENT:
+    """struct frag_hdr (include/net/ipv6.h)."""
+
+    BYTES = 8
+    RESERVED = 1
+    OFFSET = 2
+    OFFSET_MASK = 0xFFF8  # in bytes, as it stands
+    OFFSET_RESERVED = 0x0006
+    MORE = 0x0001
+    ID = 4
 
 
 class PORTS:
@@ -73,6 +97,18 @@ class SCTP:
     """struct sctphdr (include/linux/sctp.h), RFC 9260."""
 
     BYTES = 12
+
+
+class SCTP_CHUNK:
+    """struct sctp_chunkhdr (include/linux/sctp.h), RFC 9260."""
+
+    BYTES = 4
+    TYPE = 0
+    FLAGS = 1
+    LENGTH = 2
+    DATA = 0
+    ABORT = 6
+    SHUTDOWN_COMPLETE = 14
 
 
 class DCCP:

@@ -47,7 +47,7 @@ def emit_program(
     p = Prologue(b, types, layout, family, hook, wanted, hz)
     b.load(R6, R1, CTX_SKB)
     b.load(R7, R1, CTX_STATE)
-    _clear(p)
+    p.clear_words()
     p.load_member(R1, R6, "sk_buff", "len")
     b.store(R10, layout.offset(frame.BYTES), R1)
     b.call(Helper.GET_SMP_PROCESSOR_ID)
@@ -66,12 +66,6 @@ def emit_program(
     b.mov(R0, NF_DROP)
     b.exit()
     return b.build()
-
-
-def _clear(p: Prologue) -> None:
-    # Packed words are or-ed together, and what no extractor fills reads as zero.
-    for offset in range(frame.WORDS, p.frame.size, 8):
-        p.b.store(R10, p.frame.offset(offset), 0)
 
 
 def _count_aborted(p: Prologue, counters: int) -> None:

@@ -57,7 +57,7 @@ class Prologue:
             return
         place = self.frame.places[asked.name, word]
         if place.bits == 32:
-            self.b.store(R10, self.frame.word_offset(place.slot), value, Size.W)
+            self.store_word(place.slot, value)
         else:
             self.merge(asked, value, word)
 
@@ -67,22 +67,36 @@ class Prologue:
             return
         assert value is not R0
         place = self.frame.places[asked.name, word]
-        offset = self.frame.word_offset(place.slot)
         if place.shift:
             self.b.lsh(value, place.shift)
-        self.b.load(R0, R10, offset, Size.W)
+        self.load_word(place.slot, R0)
         self.b.or_(R0, value)
-        self.b.store(R10, offset, R0, Size.W)
+        self.store_word(place.slot, R0)
 
     def put_constant(self, asked: Field, value: int, word: int = 0) -> None:
         """Store a constant; clobbers R0."""
         if not self.wants_word(asked, word) or value == 0:
             return
         place = self.frame.places[asked.name, word]
-        offset = self.frame.word_offset(place.slot)
-        self.b.load(R0, R10, offset, Size.W)
+        self.load_word(place.slot, R0)
         self.b.or_(R0, _signed32(value << place.shift))
-        self.b.store(R10, offset, R0, Size.W)
+        self.store_word(place.slot, R0)
+
+    def load_word(self, slot: int, dst: Reg) -> None:
+        """Read the packet word of a slot."""
+        self.b.load(dst, R10, self.frame.word_offset(slot), Size.W)
+
+    def store_word(self, slot: int, value: Reg) -> None:
+        """Write the packet word of a slot; clobbers R0.
+
+        The verifier remembers a number stored at a multiple of 8, and would follow every
+        combination of paths that stored one or none; a store beside it makes it forget.
+        """
+        offset = self.frame.word_offset(slot)
+        self.b.store(R10, offset, value, Size.W)
+        if offset % 8 == 0:
+            self.b.load(R0, R10, offset + 4, Size.W)
+            self.b.store(R10, offset + 4, R0, Size.W)
 
     def load_scratch(self, dst: Reg, member: int, size: Size = Size.W) -> None:
         """Read a SCRATCH_* member of the frame."""
@@ -90,6 +104,20 @@ class Prologue:
 
     def store_scratch(self, member: int, src: Reg, size: Size = Size.W) -> None:
         self.b.store(R10, self.frame.offset(member), src, size)
+
+    def clear_words(self) -> None:
+        """Make all packet words zero: what no extractor fills reads as zero.
+
+        The zero is one the verifier cannot see through (x & ~x), so that it does not tell
+        apart which of the words have been filled, and follow every combination.
+        """
+        b = self.b
+        self.load_member(R1, R6, "sk_buff", "len")
+        b.mov(R2, R1)
+        b.xor(R2, -1)
+        b.and_(R1, R2)
+        for offset in range(frame.WORDS, self.frame.size, 4):
+            b.store(R10, self.frame.offset(offset), R1, Size.W)
 
     def open_packet(self) -> None:
         """Make the dynptr over the packet; it starts at the network header at every hook."""

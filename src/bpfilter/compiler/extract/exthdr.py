@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bpfilter.abi.packet import AH, EXTHDR, FRAGMENT, IPPROTO, IPV6, ROUTING
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R9, R10, Reg, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R9, Reg, Size
 from bpfilter.compiler.extract.walk import jump_if_beyond, loop
 from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
 from bpfilter.plan import fields
@@ -114,14 +114,14 @@ def note(p: Prologue) -> None:
     """Read the header of type R8 at R9 if it is wanted and the first one; clobbers R0-R5."""
     b = p.b
     for header in wanted(p):
-        shift, offset = _guard(p, header)
+        guard = p.frame.places[header.guard.name, 0]
         other, short = b.fresh("other"), b.fresh("short")
         b.jne(R8, header.kind, other)
-        b.load(R1, R10, offset, Size.W)
-        b.and32(R1, GUARD_FAIL << shift)
+        p.load_word(guard.slot, R1)
+        b.and32(R1, GUARD_FAIL << guard.shift)
         b.jeq(R1, 0, other)
         p.slice(R9, header.size)
-        b.mov32(R4, (GUARD_FAIL ^ GUARD_DROP) << shift)
+        b.mov32(R4, (GUARD_FAIL ^ GUARD_DROP) << guard.shift)
         b.jeq(R0, 0, short)
         b.mov(R5, R0)
         b.load(R2, R5, EXTHDR.LENGTH, Size.B)
@@ -130,28 +130,28 @@ def note(p: Prologue) -> None:
         b.sub(R1, R9)
         b.jlt(R1, R2, short)
         header.read(p)
-        b.mov32(R4, GUARD_FAIL << shift)
+        b.mov32(R4, GUARD_FAIL << guard.shift)
         b.label(short)
-        b.load(R1, R10, offset, Size.W)
+        p.load_word(guard.slot, R1)
         b.xor(R1, R4)
-        b.store(R10, offset, R1, Size.W)
+        p.store_word(guard.slot, R1)
         b.label(other)
 
 
 def note_bad(p: Prologue) -> None:
-    """Turn the guards of headers not found from 1 into 2; clobbers R1 and R2."""
+    """Turn the guards of headers not found from 1 into 2; clobbers R0-R2."""
     b = p.b
-    guards = [_guard(p, header) for header in wanted(p)]
+    guards = [p.frame.places[header.guard.name, 0] for header in wanted(p)]
     if not guards:
         return
-    (offset,) = {offset for _, offset in guards}
-    b.load(R1, R10, offset, Size.W)
+    (slot,) = {guard.slot for guard in guards}
+    p.load_word(slot, R1)
     b.mov(R2, R1)
-    b.and32(R2, sum(GUARD_FAIL << shift for shift, _ in guards))
+    b.and32(R2, sum(GUARD_FAIL << guard.shift for guard in guards))
     b.xor(R1, R2)
     b.lsh(R2, 1)
     b.or_(R1, R2)
-    b.store(R10, offset, R1, Size.W)
+    p.store_word(slot, R1)
 
 
 def next_header(p: Prologue) -> None:
@@ -215,12 +215,6 @@ def _mask(p: Prologue, kind: int, mask: int, then: str = "") -> None:
     if then:
         p.b.jump(then)
     p.b.label(other)
-
-
-def _guard(p: Prologue, header: Wanted) -> tuple[int, int]:
-    # Shift and stack offset.
-    place = p.frame.places[header.guard.name, 0]
-    return place.shift, p.frame.word_offset(place.slot)
 
 
 def _scale(p: Prologue, kind: int) -> None:

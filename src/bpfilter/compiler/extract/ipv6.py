@@ -7,14 +7,14 @@ fragment that begins with an extension header) is a hotdrop for rules with `-p`.
 
 from __future__ import annotations
 
-from bpfilter.abi.packet import EXTHDR, IPV6
-from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R9, R10, Size
+from bpfilter.abi.packet import EXTHDR, FRAGMENT, IPV6
+from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R9, Size
 from bpfilter.compiler import frame
+from bpfilter.compiler.extract import exthdr
+from bpfilter.compiler.extract.walk import loop
 from bpfilter.compiler.prologue import GUARD_DROP, Prologue
 from bpfilter.plan import fields
 
-#: A header takes at least 8 bytes of a packet of at most 64 KiB.
-MAX_HEADERS = 8192 + 1
 #: In R8 after the walk when there is no upper layer: no protocol number.
 NO_PROTOCOL = 0x100
 
@@ -48,20 +48,23 @@ def extract(p: Prologue) -> None:
         p.load_member(R1, R6, "sk_buff", "len")
         p.put(fields.LENGTH, R1)
     b.load(R8, R8, IPV6.NEXTHDR, Size.B)
-    if p.wants(fields.PROTO_GUARD):
+    if p.wants(fields.PROTO_GUARD) or exthdr.wanted(p):
         _walk(p)
 
 
 def _walk(p: Prologue) -> None:
     # R8: type of the header at R9.
     b = p.b
-    bad, found, done = b.fresh("bad"), b.fresh("found"), b.fresh("walked")
+    bad, lost, found, done = (b.fresh(name) for name in ("bad", "lost", "found", "walked"))
+    exthdr.begin(p)
     b.mov(R9, IPV6.BYTES)
     b.mov(R1, 0)
     p.store_scratch(frame.SCRATCH_FRAGOFF, R1)
     _jump_unless_walked(p, found)
-    _headers(p, bad, found)
+    _headers(p, bad, lost, found)
     b.label(bad)
+    exthdr.note_bad(p)
+    b.label(lost)
     p.put_constant(fields.PROTO_GUARD, GUARD_DROP)
     b.mov(R8, NO_PROTOCOL)
     b.jump(done)
@@ -73,82 +76,41 @@ def _walk(p: Prologue) -> None:
     b.label(done)
 
 
-def _headers(p: Prologue, bad: str, found: str) -> None:
+def _headers(p: Prologue, bad: str, lost: str, found: str) -> None:
     b = p.b
-    step, fixed, leave_bad, leave_found = (
-        b.fresh(name) for name in ("header", "fixed", "leave", "leave")
-    )
-    _iterator(p)
-    b.mov(R2, 0)
-    b.mov(R3, MAX_HEADERS)
-    b.kfunc("bpf_iter_num_new")
-    b.label(step)
-    _iterator(p)
-    b.kfunc("bpf_iter_num_next")
-    b.jeq(R0, 0, leave_bad)
-    _jump_unless_walked(p, leave_found)
-    # The routing header is read as 4 bytes by the kernel, and so is a fragment's offset.
-    long_read, read = b.fresh("long"), b.fresh("read")
-    b.jeq(R8, EXTHDR.ROUTING, long_read)
-    b.jeq(R8, EXTHDR.FRAGMENT, long_read)
-    p.slice(R9, 2)
-    b.jeq(R0, 0, leave_bad)
-    b.load(R2, R0, 1, Size.B)
-    b.jump(read)
-    b.label(long_read)
-    p.slice(R9, 4)
-    b.jeq(R0, 0, leave_bad)
-    b.load(R2, R0, 1, Size.B)
-    b.jne(R8, EXTHDR.FRAGMENT, read)
-    _fragment(p, leave_bad, leave_found)
-    b.mov(R2, 8)
-    b.load(R1, R0, 0, Size.B)
-    b.jump(fixed)
-    b.label(read)
-    b.load(R1, R0, 0, Size.B)
-    units = b.fresh("units")
-    b.jne(R8, EXTHDR.AUTH, units)
-    b.add(R2, 2)
-    b.lsh(R2, 2)
-    b.jump(fixed)
-    b.label(units)
-    b.add(R2, 1)
-    b.lsh(R2, 3)
-    b.label(fixed)
-    # R1: next type, R2: bytes of this header; it must lie within the packet.
-    p.load_member(R3, R6, "sk_buff", "len")
-    b.sub(R3, R9)
-    b.jlt(R3, R2, leave_bad)
-    b.add(R9, R2)
-    b.mov(R8, R1)
-    b.jump(step)
-    for label, then in ((leave_bad, bad), (leave_found, found)):
-        b.label(label)
-        _iterator(p)
-        b.kfunc("bpf_iter_num_destroy")
-        b.jump(then)
+    leave_bad, leave_lost, leave_found = (b.fresh("leave") for _ in range(3))
+    with loop(p, {leave_bad: bad, leave_lost: lost, leave_found: found}):
+        _jump_unless_walked(p, leave_found)
+        exthdr.note(p)
+        # The kernel reads 2 bytes, and 4 of a fragment or routing header; but with less
+        # than 4 it would fail below at any header's length.
+        p.slice(R9, 4)
+        b.jeq(R0, 0, leave_bad)
+        _fragment(p, leave_lost, leave_found)
+        exthdr.next_header(p)
+        p.load_member(R3, R6, "sk_buff", "len")
+        b.sub(R3, R9)
+        b.jlt(R3, R2, leave_bad)
+        b.add(R9, R2)
+        b.mov(R8, R1)
 
 
-def _fragment(p: Prologue, bad: str, found: str) -> None:
-    # A later fragment: its offset counts, and the header's own next type is the protocol.
+def _fragment(p: Prologue, lost: str, found: str) -> None:
+    # A later fragment: its offset counts, and its header's next type is the protocol. Matches
+    # then read at offset 0, as ipv6_find_hdr leaves it.
     b = p.b
     first = b.fresh("first")
-    b.load(R1, R0, 2, Size.H)
+    b.jne(R8, EXTHDR.FRAGMENT, first)
+    b.load(R1, R0, FRAGMENT.OFFSET, Size.H)
     b.be16(R1)
-    b.and_(R1, 0xFFF8)
+    b.and_(R1, FRAGMENT.OFFSET_MASK)
     b.jeq(R1, 0, first)
     p.store_scratch(frame.SCRATCH_FRAGOFF, R1)
-    b.load(R8, R0, 0, Size.B)
+    b.load(R8, R0, EXTHDR.NEXTHDR, Size.B)
     b.mov(R9, 0)
     _jump_unless_walked(p, found)
-    b.jump(bad)
+    b.jump(lost)
     b.label(first)
-
-
-def _iterator(p: Prologue) -> None:
-    # struct bpf_iter_num, 8 bytes, where the loop's state will be.
-    p.b.mov(R1, R10)
-    p.b.add(R1, p.frame.offset(frame.PC))
 
 
 def _jump_unless_walked(p: Prologue, label: str) -> None:

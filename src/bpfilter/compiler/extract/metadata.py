@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from bpfilter.abi.helpers import Helper
+from bpfilter.abi.packet import IPV4
 from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R9, Size
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
+from bpfilter.rules.model import Family
 
 ETH_HLEN = 14
 ARPHRD_ETHER = 1  # include/uapi/linux/if_arp.h
+
+# include/uapi/linux/if_packet.h
+PACKET_BROADCAST = 1
+PACKET_MULTICAST = 2
+PACKET_LOOPBACK = 5
 
 
 def extract(p: Prologue) -> None:
@@ -19,8 +26,30 @@ def extract(p: Prologue) -> None:
         p.b.call(Helper.GET_SMP_PROCESSOR_ID)
         p.b.mov(R1, R0)
         p.put(fields.CPU, R1)
+    if p.wants(fields.PKTTYPE):
+        _pkttype(p)
     if p.wants(fields.MAC_OK, fields.MAC):
         _mac(p)
+
+
+def _pkttype(p: Prologue) -> None:
+    # pkttype_mt: a packet looped back counts as what it was sent as.
+    b = p.b
+    known = b.fresh("pkttype")
+    p.load_member(R1, R6, "sk_buff", "pkt_type")
+    b.jne(R1, PACKET_LOOPBACK, known)
+    if p.family is Family.IPV6:
+        b.mov(R1, PACKET_MULTICAST)
+    else:
+        p.slice(IPV4.DADDR, 1)
+        b.jeq(R0, 0, p.unreadable)
+        b.load(R2, R0, 0, Size.B)
+        b.and_(R2, 0xF0)
+        b.mov(R1, PACKET_MULTICAST)
+        b.jeq(R2, 0xE0, known)
+        b.mov(R1, PACKET_BROADCAST)
+    b.label(known)
+    p.put(fields.PKTTYPE, R1)
 
 
 def _mac(p: Prologue) -> None:

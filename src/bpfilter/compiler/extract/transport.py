@@ -60,9 +60,7 @@ def _ah(p: Prologue) -> None:
     p.put_be_words(fields.AH_SPI, R9, AH.SPI, 1, R1)
 
 
-TCP_HEADER = Header(
-    (IPPROTO.TCP,), fields.TCP_GUARD, TCP.BYTES, True, (fields.TCP_FLAGS,), _tcp
-)
+TCP_HEADER = Header((IPPROTO.TCP,), fields.TCP_GUARD, TCP.BYTES, True, (fields.TCP_FLAGS,), _tcp)
 HEADERS = (
     TCP_HEADER,
     Header((IPPROTO.UDP, IPPROTO.UDPLITE), fields.UDP_GUARD, UDP.BYTES, True),
@@ -100,6 +98,8 @@ def headers(family: Family) -> tuple[Header, ...]:
 
 
 def extract(p: Prologue) -> None:
+    if p.wants(fields.ECN_TCP):
+        _ecn(p)
     asked = [header for header in headers(p.family) if _wanted(p, header)]
     if not asked:
         return
@@ -116,6 +116,20 @@ def extract(p: Prologue) -> None:
         _header(p, header, done)
         b.label(other)
     b.label(done)
+
+
+def _ecn(p: Prologue) -> None:
+    # match_tcp of xt_ecn.c minds no fragment: it takes what it finds there for a header.
+    b = p.b
+    none = b.fresh("no_ecn")
+    b.jne(R8, IPPROTO.TCP, none)
+    p.load_scratch(R1, frame.SCRATCH_THOFF)
+    p.slice(R1, TCP.BYTES)
+    b.jeq(R0, 0, none)
+    b.mov(R9, R0)
+    _tcp(p)
+    p.put_constant(fields.ECN_TCP, 1)
+    b.label(none)
 
 
 def _wanted(p: Prologue, header: Header) -> bool:
