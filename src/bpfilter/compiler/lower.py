@@ -62,11 +62,8 @@ class Lowered:
 def lower_table(table: Table, family: Family) -> Lowered:
     """Give every rule its condition and counter; collect what cannot be enforced."""
     refused: list[RefusedError] = []
-    keys: list[CounterKey] = []
     chains: dict[str, tuple[LoweredRule, ...]] = {}
-    for chain in table.chains:
-        if chain.policy is not None:
-            keys.append(CounterKey(chain.name, 0))
+    keys = [CounterKey(chain.name, 0) for chain in table.chains if chain.policy is not None]
     for chain in table.chains:
         lowered = []
         for number, rule in enumerate(chain.rules, 1):

@@ -46,12 +46,12 @@ def filter_table(ruleset: Ruleset) -> Table:
     to a table that is not enforced yet.
     """
     problems = list(check_ruleset(ruleset))
-    for table, chain, _, rule in ruleset.rules():
+    for table, _, _, rule in ruleset.rules():
         if table.name != TABLE:
             problems.append(
                 RuleError(
-                    f"table '{table.name}' (chain {chain.name}) is not enforced by this version; "
-                    f"keep its rules with {ruleset.family.command} and apply the filter table alone",
+                    f"table '{table.name}' is not enforced by this version; keep its rules "
+                    f"in {ruleset.family.command}, and apply the filter table alone",
                     rule.span,
                 )
             )
@@ -60,10 +60,10 @@ def filter_table(ruleset: Ruleset) -> Table:
         for other in others:
             first.add_note(str(other))
         raise first
-    table = ruleset.table(TABLE)
-    if table is None:
+    found = ruleset.table(TABLE)
+    if found is None:
         raise RuleError(f"there is no *{TABLE} table in this ruleset")
-    return table
+    return found
 
 
 def load(kernel: Kernel, stack: ExitStack, compiled: Compiled, target: Target) -> Loaded:
@@ -122,7 +122,7 @@ def apply(
 
 
 def recover(store: Store) -> None:
-    """Finish what an interrupted command began: carry counters over, unload what is not in force."""
+    """Finish what an interrupted command began: carry counters over, unload the rest."""
     for family in dispatch.FAMILIES:
         slot = store.slot(family)
         current = store.generation(family) if slot else None
@@ -211,6 +211,7 @@ def _describe(loaded: Loaded, slot: int, source: str, seed: bool, target: Target
         seed=seed,
         applied_at=time.time(),
         load_s=loaded.seconds,
+        rules=sum(len(chain.rules) for chain in compiled.table.chains),
         cells=compiled.cells,
         words=compiled.words,
         counters_per_cpu=compiled.counters_per_cpu,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from mmap import mmap
 
 from bpfilter.compiler.cells import COUNTER_FIRST
 from bpfilter.rules.model import Chain, Counters, Rule, Table
@@ -17,7 +18,7 @@ U64 = (1 << 64) - 1
 PAIR_BYTES = 16
 
 
-def sum_cpus(raw: bytes | memoryview, per_cpu: int, cpus: int) -> list[int]:
+def sum_cpus(raw: bytes | mmap, per_cpu: int, cpus: int) -> list[int]:
     """Sum the counters map over CPUs; gives packets, bytes, packets, bytes, … per counter."""
     import numpy as np
 

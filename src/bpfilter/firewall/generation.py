@@ -46,6 +46,7 @@ class Generation:
     seed: bool
     applied_at: float
     load_s: float
+    rules: int
     cells: int
     words: int
     counters_per_cpu: int

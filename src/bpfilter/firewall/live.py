@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Target, compile_table
 from bpfilter.firewall import apply as steps
+from bpfilter.firewall import others
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.status import Status, read_status
 from bpfilter.firewall.store import Store, open_store
@@ -105,6 +107,17 @@ class Firewall:
         """Take a family's rules out of force; False if there were none."""
         with self._store() as store:
             return steps.clear(store, family)
+
+    def warnings(self, family: Family) -> tuple[str, ...]:
+        """Give what an administrator should know of the kernel's own rules beside ours."""
+        with self.kernel.in_netns(self.netns):
+            return others.warnings(self.kernel, family)
+
+    def state_directory(self) -> Path:
+        """Give the directory of this namespace's state files, made if need be."""
+        with self._store(write=False) as store:
+            store.files.mkdir(parents=True, exist_ok=True)
+            return store.files
 
     def status(self) -> Status:
         """Describe what is attached, loaded and in force, and what is wrong with it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.compiler.cells import COUNTER_ABORTED
 from bpfilter.errors import Error
-from bpfilter.firewall import dispatch
+from bpfilter.firewall import dispatch, others
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family, Hook
@@ -61,6 +61,8 @@ def _family(store: Store, family: Family) -> FamilyStatus:
     except Error as error:
         problems.append(str(error))
     hooks = tuple(_hook(store, family, hook) for hook in dispatch.HOOKS) if slot else ()
+    if slot:
+        problems += others.warnings(store.kernel, family)
     problems += [
         f"the link at {hook.hook.name} is gone: packets pass there unfiltered; "
         "apply the rules again to repair it"

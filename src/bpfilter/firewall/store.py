@@ -24,6 +24,7 @@ from bpfilter.bpf import pins
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
+from bpfilter.bpf.spec import MapSpec
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.loop import CELLS_MAP, COUNTERS_MAP
 from bpfilter.errors import KernelError, StateError
@@ -65,7 +66,7 @@ class Store:
             return dispatch.selected(_word(selector), family)
 
     def select(self, family: Family, slot: int) -> None:
-        """Put a slot in force, at all hooks at once, and wait until no packet is in the old one."""
+        """Put a slot in force at all hooks at once; wait until no packet is in the old one."""
         selector = self.selector()
         assert selector is not None
         with selector:
@@ -88,7 +89,7 @@ class Store:
                 with Program.load(self.kernel, spec, maps, types) as program:
                     self._ensure_link(family, hook, program)
 
-    def _ensure_map(self, name: str, spec: dispatch.MapSpec) -> Map:
+    def _ensure_map(self, name: str, spec: MapSpec) -> Map:
         path = self.pins / name
         if path.exists():
             return Map.open(self.kernel, path)
@@ -103,7 +104,7 @@ class Store:
         try:
             link = NetfilterLink.attach(self.kernel, program, family, hook, dispatch.PRIORITY)
         except KernelError as error:
-            if not isinstance(error, KernelError) or error.errno != _EBUSY:
+            if error.errno != _EBUSY:
                 raise
             if path.exists():
                 return
@@ -130,7 +131,7 @@ class Store:
         if found is None or not self.slot_pins(family, slot).exists():
             raise StateError(
                 f"the {family.command} ruleset in force has lost its state files; it stays in "
-                "force as it is until 'bpfilter apply FILE' replaces it or 'bpfilter clear' ends it"
+                "force until 'bpfilter apply FILE' replaces it or 'bpfilter clear' ends it"
             )
         return found
 

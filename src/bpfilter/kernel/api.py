@@ -66,6 +66,12 @@ class Kernel(Protocol):
         Since Linux 5.14, commit e8b9eab99232 ("net: retrieve netns cookie via getsocketopt").
         """
 
+    def legacy_entries(self, family: int, table: str) -> int:
+        """Give the entries of a legacy table of this namespace, 0 if there is none such."""
+
+    def nft_rule_tables(self) -> set[tuple[int, str]]:
+        """Give (NFPROTO_* family, table) of every nf_tables rule of this namespace."""
+
     def mount_bpffs(self, path: Path) -> Path:
         """Have a bpffs mounted at a path of pid 1's mount namespace, unless there is one.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from bpfilter.abi import syscalls
 from bpfilter.abi.bpf import Command
 from bpfilter.errors import BusyError, Error, KernelError, UnsupportedError
-from bpfilter.kernel import bpffs, grace, host, restrict
+from bpfilter.kernel import bpffs, grace, host, restrict, tables
 from bpfilter.kernel import netns as namespaces
 from bpfilter.kernel.fd import Fd
 from bpfilter.kernel.libc import LIBC, kernel_error
@@ -105,6 +105,12 @@ class LinuxKernel:
 
     def netns_cookie(self) -> int:
         return namespaces.cookie()
+
+    def legacy_entries(self, family: int, table: str) -> int:
+        return tables.legacy_entries(family, table)
+
+    def nft_rule_tables(self) -> set[tuple[int, str]]:
+        return tables.nft_rule_tables()
 
     def mount_bpffs(self, path: Path) -> Path:
         return bpffs.mount(path)

@@ -1,0 +1,44 @@
+# make demo   a lab of three namespaces, a real ruleset as eBPF, judged by the kernel's iptables
+# make test   lint, types and all tests but the VM matrix
+# Both set up what they need: Debian packages, a virtual environment, this package in it.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+SEED   ?= 0
+
+.PHONY: demo test lint unit kernel e2e fuzz fuzz-parser clean setup
+
+demo: setup
+	$(PYTHON) -m demo
+
+test: setup lint
+	$(PYTHON) -m pytest -q
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: $(STAMP)
+	$(PYTHON) -m pytest -q tests/unit tests/golden
+
+kernel: setup
+	$(PYTHON) -m pytest -q tests/kernel
+
+e2e: setup
+	$(PYTHON) -m pytest -q tests/e2e
+
+# Until stopped; what differs is kept in fuzz-findings/.
+fuzz: setup
+	$(PYTHON) -m tests.harness.fuzz
+
+setup: $(STAMP)
+	@scripts/debian-packages
+
+$(STAMP): pyproject.toml requirements.txt scripts/make-venv
+	scripts/make-venv $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -1,0 +1,147 @@
+"""`bpfilter apply`: put a ruleset in force."""
+
+from __future__ import annotations
+
+import argparse
+import select
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from bpfilter.cli import common
+from bpfilter.errors import Error
+from bpfilter.rules.model import Family, Ruleset
+
+if TYPE_CHECKING:
+    from bpfilter.firewall.live import Firewall
+
+EPILOG = """\
+FILE is what iptables-save or ip6tables-save prints. Its filter table replaces the rules of
+its family that bpfilter has in force, all of it or, on any error, nothing. Rules that
+stay keep their counters. A rule that cannot be enforced exactly is refused and named.
+
+examples:
+  bpfilter apply rules.v4
+  bpfilter apply --dry-run rules.v4           compile, let the kernel verify, attach nothing
+  bpfilter apply --confirm 60 rules.v4        roll back unless confirmed within a minute
+  iptables-save | bpfilter apply --netns lab -
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a save file, - for stdin")
+    common.add_family(parser, "read FILE as")
+    common.add_netns(parser)
+    common.add_wait(parser)
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="compile and verify, attach nothing"
+    )
+    parser.add_argument(
+        "--confirm",
+        type=_seconds,
+        metavar="SECONDS",
+        help="roll back unless confirmed in time, here or by 'bpfilter confirm'",
+    )
+    parser.add_argument(
+        "-c", "--counters", action="store_true", help="give new rules the counters in FILE"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say what was done; whole verifier logs"
+    )
+    parser.epilog = EPILOG
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError("between 1 and 86400 seconds")
+    return seconds
+
+
+def run(args: argparse.Namespace) -> int:
+    from bpfilter.firewall.live import Firewall
+
+    rulesets = [(path, common.read_ruleset(path, args.family)) for path in args.files]
+    families = [ruleset.family for _, ruleset in rulesets]
+    if len(set(families)) != len(families):
+        raise common.FileError("two files of the same family; apply them one after the other")
+    firewall = Firewall(args.netns, wait_s=args.wait)
+    for path, ruleset in rulesets:
+        if args.dry_run:
+            _verify(firewall, path, ruleset)
+        elif args.confirm:
+            status = _apply_confirmed(firewall, path, ruleset, args)
+            if status:
+                return status
+        else:
+            _apply(firewall, path, ruleset, args)
+    return 0
+
+
+def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
+    verified = firewall.verify(ruleset)
+    sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
+    print(
+        f"{path}: {_name(ruleset.family)}, {verified.rules} rules verified by the kernel "
+        f"in {verified.seconds * 1000:.0f} ms ({sizes}); nothing attached"
+    )
+
+
+def _apply(firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace) -> None:
+    started = time.monotonic()
+    generation = firewall.apply(ruleset, source=path, counters=args.counters)
+    for warning in firewall.warnings(ruleset.family):
+        print(f"bpfilter: warning: {warning}", file=sys.stderr)
+    if args.verbose:
+        took = time.monotonic() - started
+        print(
+            f"{path}: {_name(ruleset.family)} rules in force after {took * 1000:.0f} ms, "
+            f"{generation.cells} cells, programs loaded in {generation.load_s * 1000:.0f} ms"
+        )
+
+
+def _apply_confirmed(
+    firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace
+) -> int:
+    from bpfilter.firewall import confirm
+
+    pending = confirm.start(firewall, ruleset.family, args.confirm)
+    try:
+        _apply(firewall, path, ruleset, args)
+    except Error:
+        pending.confirm()
+        raise
+    answer = _ask(pending)
+    if answer == "y" and pending.confirm():
+        print("confirmed; the new rules stay in force")
+        return 0
+    if answer == "n":
+        pending.reject()
+    if answer == "" and not pending.is_open and time.monotonic() < pending.deadline:
+        print("confirmed elsewhere; the new rules stay in force")
+        return 0
+    pending.wait()
+    print("bpfilter: not confirmed; the rules before are in force again", file=sys.stderr)
+    return 1
+
+
+def _ask(pending: object) -> str:
+    from bpfilter.firewall.confirm import POLL_S, Pending
+
+    assert isinstance(pending, Pending)
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    if interactive:
+        print("Can you still make new connections to this machine? (y/N) ", end="", flush=True)
+    else:
+        left = pending.deadline - time.monotonic()
+        print(f"run 'bpfilter confirm' within {left:.0f} seconds to keep these rules")
+    while pending.is_open and time.monotonic() < pending.deadline:
+        if not interactive:
+            time.sleep(POLL_S)
+        elif select.select([sys.stdin], [], [], POLL_S)[0]:
+            return "y" if sys.stdin.readline().strip().lower() in ("y", "yes") else "n"
+    return ""
+
+
+def _name(family: Family) -> str:
+    return "IPv4" if family is Family.IPV4 else "IPv6"

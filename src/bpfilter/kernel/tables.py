@@ -1,0 +1,90 @@
+"""Which rules are in the kernel's own tables of this network namespace.
+
+Asked on every apply, so without a netlink library, whose import takes longer than all
+else an apply does.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from bpfilter.abi import nfnetlink as nl
+from bpfilter.abi.xtables import GETINFO, SO_GET_INFO
+
+_NAMES = {2: "/proc/self/net/ip_tables_names", 10: "/proc/self/net/ip6_tables_names"}
+_SOCKETS = {2: (socket.AF_INET, socket.IPPROTO_IP), 10: (socket.AF_INET6, socket.IPPROTO_IPV6)}
+
+
+def legacy_entries(family: int, table: str) -> int:
+    """Give the entries of a legacy table, policies and the closing one included; 0 if none.
+
+    A table that is not there is not asked for: asking would make the kernel create it.
+    """
+    try:
+        if table not in Path(_NAMES[family]).read_text().split():
+            return 0
+        address_family, level = _SOCKETS[family]
+        with socket.socket(address_family, socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:
+            buffer = bytes(GETINFO.pack(name=table.encode()))
+            answer = _getsockopt(asking, level, SO_GET_INFO, buffer)
+    except OSError:
+        return 0
+    return int(GETINFO.get(answer, "num_entries"))
+
+
+def _getsockopt(asking: socket.socket, level: int, option: int, request: bytes) -> bytes:
+    # The option reads its buffer too (the table's name), which socket.getsockopt cannot pass.
+    import ctypes
+    import os
+
+    from bpfilter.kernel.libc import LIBC
+
+    buffer = ctypes.create_string_buffer(request, len(request))
+    length = ctypes.c_uint(len(request))
+    failed = LIBC.getsockopt(
+        asking.fileno(), level, option, ctypes.byref(buffer), ctypes.byref(length)
+    )
+    if failed:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return buffer.raw
+
+
+def nft_rule_tables() -> set[tuple[int, str]]:
+    """Give (NFPROTO_* family, table) of every nf_tables rule; empty without nf_tables."""
+    found: set[tuple[int, str]] = set()
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, nl.NETLINK_NETFILTER) as asking:
+            asking.settimeout(2)
+            asking.sendall(nl.DUMP_RULES)
+            while True:
+                data = asking.recv(1 << 16)
+                for kind, body in _messages(data):
+                    if kind in (nl.NLMSG_DONE, nl.NLMSG_ERROR):
+                        return found
+                    if kind == nl.NFNL_SUBSYS_NFTABLES << 8 | nl.NFT_MSG_NEWRULE:
+                        found.add((body[0], _table(body[nl.NFGENMSG.size :])))
+    except OSError:
+        return found
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= nl.NLMSGHDR.size:
+        length, kind, _, _, _ = nl.NLMSGHDR.unpack_from(data)
+        if length < nl.NLMSGHDR.size:
+            return
+        yield kind, data[nl.NLMSGHDR.size : length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _table(attributes: bytes) -> str:
+    while len(attributes) >= nl.NLATTR.size:
+        length, kind = nl.NLATTR.unpack_from(attributes)
+        if length < nl.NLATTR.size:
+            break
+        if kind & nl.NLA_TYPE_MASK == nl.NFTA_RULE_TABLE:
+            return attributes[nl.NLATTR.size : length].rstrip(b"\0").decode(errors="replace")
+        attributes = attributes[(length + 3) & ~3 :]
+    return ""
