@@ -133,7 +133,7 @@ def _without_table(p: Prologue, known: str) -> None:
     # R1: the address. ipv4_is_zeronet, ipv4_is_lbcast, ipv4_is_multicast
     b = p.b
     b.mov(R9, RTN_BROADCAST)
-    b.jlt(R1, 1 << 24, known)
+    b.jeq(R1, 0, known)
     b.mov(R2, R1)
     b.add32(R2, 1)
     b.jeq(R2, 0, known)
