@@ -7,14 +7,12 @@ the same wherever and whenever it is read, so only numbers (and `localhost`) are
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 
 from bpfilter.errors import RuleError
 from bpfilter.rules.model import Address, Family
 from bpfilter.rules.registry import Word
 from bpfilter.rules.values import to_number
-
-# The spellings nearly all addresses have, looked up rather than read.
-_BYTES = {str(value): value for value in range(256)}
 
 _LOCALHOST = {Family.IPV4: b"\x7f\0\0\1", Family.IPV6: bytes(15) + b"\1"}
 
@@ -29,7 +27,7 @@ def parse_addresses(word: Word, family: Family, inverted: bool = False) -> tuple
         raise RuleError(
             "! not allowed with multiple source or destination IP addresses", word.span
         )
-    return tuple(_one(part.lstrip(" \t\n\v\f\r"), word, family, inverted) for part in parts)
+    return tuple([_one(part.lstrip(" \t\n\v\f\r"), word, family, inverted) for part in parts])
 
 
 def parse_masked(word: Word, family: Family) -> tuple[bytes, bytes]:
@@ -50,6 +48,14 @@ def parse_host(text: str, family: Family) -> bytes | None:
         return None
 
 
+def parse_mask(text: str, word: Word, family: Family) -> bytes:
+    """Read a mask: a prefix length, or an address of any shape. Raises: RuleError."""
+    mask = _mask(text, family)
+    if mask is None:
+        raise RuleError(f"invalid mask `{text}' specified", word.span)
+    return mask
+
+
 def prefix_length(mask: bytes) -> int | None:
     """Give the length of a mask that is ones then zeros, None for any other."""
     bits = int.from_bytes(mask, "big")
@@ -66,13 +72,12 @@ def format_host(value: bytes) -> str:
 
 def format_saved(value: bytes, mask: bytes) -> str:
     """Give `ADDRESS/MASK` as iptables-save: the length always, or a mask of any other shape."""
-    length = prefix_length(mask)
-    return f"{format_host(value)}/{format_host(mask) if length is None else length}"
+    return f"{format_host(value)}/{_format_mask(mask)}"
 
 
 def format_listed(value: bytes, mask: bytes) -> str:
     """Give `ADDRESS[/MASK]` as `iptables -nL`: no mask if it is a whole host."""
-    if prefix_length(mask) == len(mask) * 8:
+    if mask == b"\xff" * len(mask):
         return format_host(value)
     return format_saved(value, mask)
 
@@ -84,11 +89,11 @@ def _one(text: str, word: Word, family: Family, inverted: bool) -> Address:
     else:
         mask = parse_mask(mask_text, word, family)
     # "if a null mask is given, the name is ignored, like in any/0"
-    value = parse_host(host, family) if any(mask) else bytes(family.address_bytes)
+    value = parse_host(host, family) if any(mask) else bytes(len(mask))
     if value is None:
         raise RuleError(f"host/network `{host}' not found", word.span, _hint(host, family))
     masked = int.from_bytes(value, "big") & int.from_bytes(mask, "big")
-    return Address(masked.to_bytes(family.address_bytes, "big"), mask, inverted)
+    return Address(masked.to_bytes(len(mask), "big"), mask, inverted)
 
 
 def _hint(host: str, family: Family) -> str:
@@ -98,8 +103,8 @@ def _hint(host: str, family: Family) -> str:
     return "names are not looked up; write the address"
 
 
-def parse_mask(text: str, word: Word, family: Family) -> bytes:
-    """Read a mask: a prefix length, or an address of any shape. Raises: RuleError."""
+@lru_cache(maxsize=512)
+def _mask(text: str, family: Family) -> bytes | None:
     width = family.address_bytes * 8
     if family is Family.IPV4:
         mask = _dotted(text, is_mask=True)
@@ -108,21 +113,29 @@ def parse_mask(text: str, word: Word, family: Family) -> bytes:
     if mask is None:
         length = to_number(text, 0, width)
         if length is None:
-            raise RuleError(f"invalid mask `{text}' specified", word.span)
+            return None
         mask = (((1 << length) - 1) << (width - length)).to_bytes(family.address_bytes, "big")
     return mask
 
 
+@lru_cache(maxsize=512)
+def _format_mask(mask: bytes) -> str:
+    length = prefix_length(mask)
+    return format_host(mask) if length is None else str(length)
+
+
 # __numeric_to_ipaddr of libxtables: `10.1` is 10.1.0.0, and each part may be 0x… or 0….
 def _dotted(text: str, is_mask: bool) -> bytes | None:
+    try:
+        return socket.inet_pton(socket.AF_INET, text)  # the usual form, which means the same
+    except (OSError, ValueError):
+        pass
     parts = text.split(".", 3)
     if is_mask and len(parts) < 4:
         return None
     numbers = []
     for part in parts:
-        value = _BYTES.get(part)
-        if value is None:
-            value = to_number(part, 0, 255)
+        value = to_number(part, 0, 255)
         if value is None:
             return None
         numbers.append(value)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bpfilter.errors import RuleError
+from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, byte_length
 from bpfilter.rules.model import TABLES, Chain, Jump, Rule, Ruleset, Table, Verdict
-from bpfilter.rules.options import MAX_NAME_BYTES, VERDICTS
 
 
 def check_ruleset(ruleset: Ruleset) -> list[RuleError]:
@@ -49,7 +49,7 @@ def _chain_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
         if name in seen or name in VERDICTS:
             yield RuleError(f"error creating chain '{name}': Chain already exists", chain.span)
         seen.add(name)
-        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES or not name:
+        if byte_length(name) > MAX_NAME_BYTES or not name:
             yield RuleError(
                 f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", chain.span
             )

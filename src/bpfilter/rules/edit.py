@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from bpfilter.errors import RuleError, RuleSyntaxError
+from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command, byte_length
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Jump, Rule, Table
-from bpfilter.rules.options import MAX_NAME_BYTES, VERDICTS, Command
 from bpfilter.rules.registry import REGISTRY
 from bpfilter.source import Span
 
@@ -74,7 +74,7 @@ class TableDraft:
         """Make a user chain (iptc_create_chain)."""
         if name in self.chains or name in VERDICTS:
             raise RuleError(f"error creating chain '{name}': Chain already exists", span)
-        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        if byte_length(name) > MAX_NAME_BYTES:
             raise RuleError(f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", span)
         self.chains[name] = ChainDraft(name, span=span)
 

@@ -17,7 +17,6 @@ from bpfilter.rules.check import check_table
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
 from bpfilter.rules.options import RuleParser, format_rule
-from bpfilter.rules.words import split_line, split_words
 from bpfilter.source import Span
 
 #: iptables-restore's buffer holds 10240 bytes, newline and NUL among them.
@@ -186,13 +185,7 @@ class _Reader:
     def _command(self, draft: TableDraft, line: str, number: int) -> None:
         counters, offset = self._rule_counters(line, number)
         span = self._span(line, number)
-        try:
-            words = split_line(line[offset:] if offset else line)
-            command = self.parser.parse_texts(words, span, counters)
-        except SourceError:
-            # Once more with places, which raises the same with its span.
-            placed = split_words(line, self.name, number, offset)
-            command = self.parser.parse(placed, counters)
+        command = self.parser.parse_line(line, span, offset, counters)
         if command is not None:
             draft.apply(command, span)
 

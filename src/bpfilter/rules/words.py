@@ -32,19 +32,14 @@ class Text(str):
 
 
 def split_line(line: str) -> list[str]:
-    """Split a line (without its newline) into words.
-
-    Raises: RuleSyntaxError, without a span; `split_words` raises the same with one.
-    """
-    if '"' in line:
-        return [text for text, _, _ in _scan(line)]
-    words = [word for word in line.replace("\t", " ").split(" ") if word]
-    if len(line) > MAX_WORD_BYTES or not line.isascii():
-        for word in words:
-            _check_length(word, None)
-    if len(words) > MAX_WORDS:
-        raise RuleSyntaxError("Parser cannot handle more arguments")
-    return words
+    """Split a line (without its newline) into words; none if `split_words` would raise."""
+    if '"' not in line and len(line) <= MAX_WORD_BYTES and line.isascii():
+        words = [word for word in line.replace("\t", " ").split(" ") if word]
+        return words if len(words) <= MAX_WORDS else []
+    try:
+        return [word.text for word in split_words(line)]
+    except RuleSyntaxError:
+        return []
 
 
 def split_words(line: str, name: str = "<argv>", number: int = 1, offset: int = 0) -> list[Word]:
