@@ -6,12 +6,13 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from bpfilter.rules.model import Family
 from bpfilter.rules.options import format_rule
+from tests.harness.netns import Namespace
 from tests.unit.ext.support import V4, V6, Spelling, parse, read_spellings
 
 pytestmark = [
@@ -26,50 +27,25 @@ SPELLINGS = read_spellings("packet_spellings.txt")
 #: What a listing shows for any source and any destination.
 ANYWHERE = {V4: f"{'0.0.0.0/0':20} {'0.0.0.0/0':20}", V6: f"{'::/0':20} {'::/0':20}"}
 
-Judge = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    """Run a command of iptables-legacy (its suffix and words) in a namespace of its own."""
-    name = f"bpft-roundtrip-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-
-    def run(
-        family: Family, suffix: str, *words: str, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        command = f"{family.command}-legacy{suffix}"
-        return subprocess.run(
-            ["ip", "netns", "exec", name, command, *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    try:
-        yield run
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
-
 
 def of(family: Family, *, accepted: bool) -> list[Spelling]:
     return [s for s in SPELLINGS if s.family is family and s.accepted is accepted]
 
 
 @pytest.fixture(scope="module")
-def restored(judge: Judge) -> Judge:
-    """The judge with every accepted spelling in its INPUT chains."""
-    for family in FAMILIES:
-        rules = "\n".join(f"-A INPUT {spelling.words}" for spelling in of(family, accepted=True))
-        done = judge(family, "-restore", stdin=f"*filter\n{rules}\nCOMMIT\n")
-        assert done.returncode == 0, done.stderr
-    return judge
+def judge() -> Iterator[Namespace]:
+    """A namespace whose INPUT chains have every accepted spelling."""
+    with Namespace("roundtrip") as namespace:
+        for family in FAMILIES:
+            rules = "\n".join(f"-A INPUT {s.words}" for s in of(family, accepted=True))
+            command = f"{family.command}-legacy-restore"
+            namespace.run(command, stdin=f"*filter\n{rules}\nCOMMIT\n")
+        yield namespace
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
-def test_saved_as_the_kernel_tool_saves(restored: Judge, family: Family) -> None:
-    text = restored(family, "-save", "-t", "filter").stdout
+def test_saved_as_the_kernel_tool_saves(judge: Namespace, family: Family) -> None:
+    text = judge.run(f"{family.command}-legacy-save", "-t", "filter")
     theirs = [line.rstrip() for line in text.splitlines() if line.startswith("-A")]
     for spelling, line in zip(of(family, accepted=True), theirs, strict=True):
         assert format_rule(parse(spelling.words, family), "INPUT", family) == line, spelling
@@ -78,8 +54,8 @@ def test_saved_as_the_kernel_tool_saves(restored: Judge, family: Family) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
-def test_listed_as_the_kernel_tool_lists(restored: Judge, family: Family) -> None:
-    theirs = restored(family, "", "-nvxL", "INPUT").stdout.splitlines()[2:]
+def test_listed_as_the_kernel_tool_lists(judge: Namespace, family: Family) -> None:
+    theirs = judge.run(f"{family.command}-legacy", "-nvxL", "INPUT").splitlines()[2:]
     for spelling, line in zip(of(family, accepted=True), theirs, strict=True):
         matches = parse(spelling.words, family).matches
         ours = "".join(f" {match.describe(family)}" for match in matches)
@@ -87,7 +63,7 @@ def test_listed_as_the_kernel_tool_lists(restored: Judge, family: Family) -> Non
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
-def test_refused_as_the_kernel_tool_refuses(judge: Judge, family: Family) -> None:
+def test_refused_as_the_kernel_tool_refuses(judge: Namespace, family: Family) -> None:
     for spelling in of(family, accepted=False):
-        done = judge(family, "", "-A", "OUTPUT", *shlex.split(spelling.words))
-        assert done.returncode != 0, spelling
+        with pytest.raises(subprocess.CalledProcessError):
+            judge.run(f"{family.command}-legacy", "-A", "OUTPUT", *shlex.split(spelling.words))
