@@ -23,7 +23,7 @@ _NOISE = re.compile(
     | ^;                                                    # source
     | ^(from|to)\ \d+ | ^(last_idx|regs=|parent|mark_precise|func\#|caller:|callee:|returning)
     | ^(processed|verification\ time|stack\ depth|max_states|peak_states|Validating)
-    | ^(Func\#|Live\ regs|propagating|arg\#\d+\ reference|insn_idx)
+    | ^(cur|old)\ state: | ^(Func\#|Live\ regs|propagating|arg\#\d+\ reference|insn_idx)
     """,
     re.VERBOSE,
 )
@@ -56,7 +56,7 @@ def explain(op: str, errno: int, log: str, insns: Sequence[Insn]) -> VerifierErr
     complaint = parse_log(log)
     insn = _at_slot(insns, complaint.slot) if complaint.slot is not None else None
     text = complaint.text or "it gave no reason"
-    if complaint.slot is not None:
+    if complaint.slot is not None and not _NAMED_INSN.search(text):
         text += f" (instruction {complaint.slot})"
     return VerifierError(op, errno, text, log, insn.origin if insn else None)
 

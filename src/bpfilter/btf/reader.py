@@ -109,13 +109,14 @@ class Btf:
         # The bytes of a name's offset also occur where they mean something else, so that
         # a find counts only where a record begins.
         wanted = _WORD.pack(name_off)
-        place = self._types.find(wanted)
+        end = len(self._types) - abi.TYPE_BYTES + len(wanted)
+        place = self._types.find(wanted, 0, end)
         while place >= 0:
             if place % 4 == 0 and self._types[place + _KIND_BYTE] & 0x1F == kind:
                 number = self._number_at(place)
                 if number is not None:
                     return self._read(self.first_id + number, place)
-            place = self._types.find(wanted, place + 1)
+            place = self._types.find(wanted, place + 1, end)
         return None
 
     def _number_at(self, place: int) -> int | None:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bpfilter.errors import AbiError
+from bpfilter.kernel import host, netns
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("0", 1), ("0-3\n", 4), ("0-1,4,6-7", 5), ("2-2", 1), ("0-127", 128)]
+)
+def test_cpu_list(text: str, count: int) -> None:
+    assert host.parse_cpu_list(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "a", "0-", "0,,1", "-1"])
+def test_cpu_list_that_is_none(text: str) -> None:
+    with pytest.raises(AbiError, match="list of CPUs"):
+        host.parse_cpu_list(text)
+
+
+MOUNTINFO = """\
+22 1 0:20 / /proc rw,nosuid - proc proc rw
+40 1 0:30 / /run rw shared:5 - tmpfs tmpfs rw,size=100k
+41 40 0:31 / /run/a\\040b rw shared:6 master:1 - bpf bpf rw,mode=700
+42 40 0:32 / /run/bpf rw - bpf bpf rw
+43 42 0:33 / /run/bpf rw - tmpfs over rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/proc", "proc"),
+        ("/run", "tmpfs"),
+        ("/run/a b", "bpf"),
+        ("/run/bpf", "tmpfs"),  # the upper of two
+        ("/run/bpf/below", None),
+    ],
+)
+def test_mount_type(path: str, kind: str | None) -> None:
+    assert host.mount_type(MOUNTINFO, Path(path)) == kind
+
+
+def test_clock_hz_is_a_rate_kernels_are_built_with() -> None:
+    assert host.clock_hz() in (24, 32, 48, 64, 100, 128, 200, 250, 256, 300, 500, 512, 1000, 1024)
+
+
+def test_own_namespace_is_the_same() -> None:
+    assert host.is_same_namespace("mnt", "self")
+
+
+@pytest.mark.parametrize(
+    ("netns", "path"),
+    [("blue", "/run/netns/blue"), ("/proc/7/ns/net", "/proc/7/ns/net"), ("./x", "x")],
+)
+def test_namespace_by_name_or_path(netns: str, path: str) -> None:
+    assert netns_path(netns) == Path(path)
+
+
+def netns_path(text: str) -> Path:
+    return netns.path_of(text)
