@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tests.harness.engines import Counts, Engine, legacy_restore
 from tests.harness.netns import Lab, Namespace
-from tests.harness.packets import Packet, Via, random_packets
+from tests.harness.packets import Packet, Theme, Via, random_packets
 from tests.harness.rules_gen import Knobs, random_ruleset, random_surroundings
 from tests.harness.traffic import Seen, Traffic
 
@@ -60,12 +60,14 @@ def random_case(seed: int, packets: int = 400, knobs: Knobs | None = None) -> Ca
     """Draw a case; the same seed and numbers give the same one."""
     rng = random.Random(seed)
     version = 4 if seed % 2 == 0 else 6
+    knobs = (knobs or Knobs()).themed(rng, version)
+    theme = Theme(knobs.protocol, flows=rng.choice((0.02, 0.1, 0.8)))
     return Case(
         version,
         random_ruleset(rng, version, knobs),
-        random_surroundings(rng, version),
+        random_surroundings(rng, version, knobs),
         # Numbers, and with them IP identifications, differ from case to case.
-        random_packets(rng, version, packets, seed * packets & 0x3FFF_FFFF),
+        random_packets(rng, version, packets, seed * packets & 0x3FFF_FFFF, theme),
     )
 
 

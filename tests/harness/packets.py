@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tests.harness import wire
+from tests.harness.flows import Step, random_flow
 from tests.harness.netns import SIDES
 from tests.harness.packets6 import random_ipv6
 from tests.harness.pools import CLIENT_MACS, POOLS, SERVER_MACS, TOS, TTLS, Pool, weighted
-from tests.harness.transport import V4_PROTOCOLS, transport
+from tests.harness.transport import V4_PROTOCOLS, V6_PROTOCOLS, transport
 
 
 class Via(Enum):
@@ -42,21 +43,56 @@ def token(number: int) -> bytes:
     return b"#" + number.to_bytes(4, "big")
 
 
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """What a case is mostly about, rules and packets alike, so that they meet often."""
+
+    protocol: int | None = None
+    flows: float = 0.05  # share of the packets that belong to connections
+
+
+ANY_THEME = Theme()
+
+
 def random_packets(
-    rng: random.Random, version: int, count: int, first_number: int = 0
+    rng: random.Random, version: int, count: int, first_number: int = 0, theme: Theme = ANY_THEME
 ) -> tuple[Packet, ...]:
-    return tuple(random_packet(rng, version, first_number + i) for i in range(count))
+    """Draw packets: single ones, and connections mixed in among them, in order."""
+    made: list[Packet] = []
+    open_flows: list[list[Step]] = []
+    while len(made) < count:
+        number = first_number + len(made)
+        if rng.random() < theme.flows:
+            if len(open_flows) < 4:
+                open_flows.append(random_flow(rng, version, number))
+            made.append(of_flow(rng, version, rng.choice(open_flows).pop(0)))
+            open_flows = [flow for flow in open_flows if flow]
+        else:
+            made.append(random_packet(rng, version, number, theme.protocol))
+    return tuple(made)
 
 
-def random_packet(rng: random.Random, version: int, number: int) -> Packet:
+def of_flow(rng: random.Random, version: int, step: Step) -> Packet:
+    via = Via(step.end)
+    if via is Via.LOCAL:
+        return Packet(via, step.data, rng.randrange(SENDER_COUNT))
+    return Packet(via, frame(rng, version, via, step.destination, step.data))
+
+
+def random_packet(
+    rng: random.Random, version: int, number: int, protocol: int | None = None
+) -> Packet:
+    """Draw one packet; most are of `protocol` if it is given."""
+    if protocol is None or rng.random() < 0.25:
+        protocol = weighted(rng, V4_PROTOCOLS if version == 4 else V6_PROTOCOLS)
     pool = POOLS[version]
     via = weighted(rng, [(5, Via.CLIENT), (3, Via.SERVER), (3, Via.LOCAL)])
     source, destination = endpoints(rng, pool, via)
     payload = token(number) + bytes(rng.choice((0, 0, 0, 1, 7, 32, 100, 400)))
     if version == 4:
-        data = random_ipv4(rng, source, destination, payload, number)
+        data = random_ipv4(rng, source, destination, protocol, payload, number)
     else:
-        data = random_ipv6(rng, source, destination, payload, number)
+        data = random_ipv6(rng, source, destination, protocol, payload, number)
     if via is Via.LOCAL:
         return Packet(via, data, rng.randrange(SENDER_COUNT))
     return Packet(via, frame(rng, version, via, destination, data))
@@ -110,9 +146,8 @@ def group_mac(destination: str) -> str:
 
 
 def random_ipv4(
-    rng: random.Random, source: str, destination: str, payload: bytes, number: int
+    rng: random.Random, source: str, destination: str, protocol: int, payload: bytes, number: int
 ) -> bytes:
-    protocol = weighted(rng, V4_PROTOCOLS)
     body = transport(rng, protocol, payload)
     if rng.random() < 0.95:
         body = wire.with_checksum(protocol, wire.address(source), wire.address(destination), body)

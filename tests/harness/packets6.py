@@ -6,7 +6,7 @@ import random
 
 from tests.harness import wire
 from tests.harness.pools import FRAGMENT_IDS, SPIS, TOS, TTLS, weighted
-from tests.harness.transport import STATEFUL_ICMP6, V6_PROTOCOLS, transport
+from tests.harness.transport import STATEFUL_ICMP6, transport
 
 CHAIN = [
     (3.0, wire.HOPOPTS),
@@ -19,9 +19,8 @@ CHAIN = [
 
 
 def random_ipv6(
-    rng: random.Random, source: str, destination: str, payload: bytes, number: int
+    rng: random.Random, source: str, destination: str, protocol: int, payload: bytes, number: int
 ) -> bytes:
-    protocol = weighted(rng, V6_PROTOCOLS)
     body = transport(rng, protocol, payload)
     hop_limit = rng.choice(TTLS) if rng.random() < 0.8 else rng.randrange(256)
     if protocol == wire.ICMPV6 and body[0] in STATEFUL_ICMP6 and hop_limit in (1, 255):

@@ -9,19 +9,39 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.harness import pools
 from tests.harness.matches_gen import ANYWHERE, FORWARD, INPUT, KINDS, OUTPUT, Kind, maybe_not
 from tests.harness.pools import POOLS, weighted
 
+FINAL = ("-j ACCEPT", "-j DROP", "-j RETURN")
 BASE_CHAINS = (INPUT, FORWARD, OUTPUT)
+
+
+PROTOCOL_NAMES = {
+    1: "icmp",
+    6: "tcp",
+    17: "udp",
+    33: "dccp",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    58: "ipv6-icmp",
+    132: "sctp",
+    136: "udplite",
+}
+COMMON = [(6.0, 6), (4.0, 17), (2.0, 136), (2.0, 132), (2.0, 33), (1.2, 50)]
+RARE = [(0.4, 47), (0.3, 253), (0.3, 255)]
+PROTOCOLS = {4: [*COMMON, *RARE, (3.0, 1), (0.8, 51)], 6: [*COMMON, *RARE, (3.0, 58)]}
 
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """What to draw: features left out, features drawn alone, and sizes."""
+    """What to draw: features left out, drawn alone, or drawn often, and sizes."""
 
+    often: frozenset[str] = frozenset()
+    protocol: int | None = None  # most rules with a protocol have this one
     without: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     most_rules: int = 14  # of one chain
@@ -30,6 +50,23 @@ class Knobs:
 
     def allows(self, kind: Kind) -> bool:
         return kind.knob not in self.without and (not self.only or kind.knob in self.only)
+
+    def weight(self, kind: Kind) -> float:
+        return kind.weight * (8 if kind.knob in self.often else 1)
+
+    def themed(self, rng: random.Random, version: int) -> Knobs:
+        """Draw what one case is mostly about.
+
+        Connection tracking reassembles fragments, so half of the cases go without.
+        """
+        names = sorted({kind.knob for kind in KINDS if self.allows(kind)})
+        protocol = None if rng.random() < 0.4 else weighted(rng, PROTOCOLS[version])
+        return replace(
+            self,
+            often=frozenset(rng.sample(names, min(6, len(names)))),
+            protocol=protocol,
+            without=self.without | (TRACKING if rng.random() < 0.5 else frozenset()),
+        )
 
 
 @dataclass(slots=True)
@@ -40,15 +77,21 @@ class _Draft:
     targets: list[str] = field(default_factory=list)
 
 
-def random_ruleset(rng: random.Random, version: int, knobs: Knobs | None = None) -> str:
+TRACKING = frozenset(("conntrack", "state", "connmark"))
+
+
+def random_ruleset(rng: random.Random, version: int, knobs: Knobs) -> str:
     """Draw a ruleset as save text."""
-    knobs = knobs or Knobs()
     drafts = [
         _Draft(name, weighted(rng, [(3, "ACCEPT"), (2, "DROP")]), {name}) for name in BASE_CHAINS
     ]
     drafts += [_Draft(name, "-") for name in chain_names(rng, rng.randint(0, knobs.most_chains))]
     for index, draft in enumerate(drafts):
         later = drafts[max(index + 1, len(BASE_CHAINS)) :]
+        if not draft.hooks and rng.random() < 0.9:  # few chains are left where nothing goes
+            caller = rng.choice([earlier for earlier in drafts[:index] if earlier.hooks])
+            caller.targets.insert(rng.randint(0, len(caller.targets)), f"-j {draft.name}")
+            draft.hooks |= caller.hooks
         for _ in range(rng.choice((0, 1, 3, knobs.most_rules // 2, knobs.most_rules))):
             draft.targets.append(random_target(rng, draft, later))
     lines = ["*filter", *(f":{draft.name} {draft.policy} [0:0]" for draft in drafts)]
@@ -56,7 +99,11 @@ def random_ruleset(rng: random.Random, version: int, knobs: Knobs | None = None)
         # A chain nothing reaches is checked for no hook; draw only what is legal at all.
         hooks = frozenset(draft.hooks) or ANYWHERE
         for target in draft.targets:
-            parts = random_parts(rng, version, draft.name, hooks, knobs)
+            parts = [*random_parts(rng, version, draft.name, hooks, knobs)]
+            if target in FINAL and len(parts) < 2 and rng.random() < 0.8:
+                target = ""  # it would hide most of what is behind it
+            if target.startswith("-j") and target not in FINAL and rng.random() < 0.5:
+                parts = []
             lines.append(" ".join(filter(None, ("-A", draft.name, *parts, target))))
     return "\n".join([*lines, "COMMIT", ""])
 
@@ -72,26 +119,26 @@ def chain_names(rng: random.Random, count: int) -> list[str]:
 
 
 def random_target(rng: random.Random, draft: _Draft, later: list[_Draft]) -> str:
-    if later and rng.random() < 0.4:
+    if later and rng.random() < 0.25:
         to = rng.choice(later)
         to.hooks |= draft.hooks
         return f"-{rng.choice('jjjg')} {to.name}"
-    return weighted(rng, [(3, "-j ACCEPT"), (3, "-j DROP"), (1.5, "-j RETURN"), (5, "")])
+    return weighted(rng, [(1, "-j ACCEPT"), (1, "-j DROP"), (0.6, "-j RETURN"), (6, "")])
 
 
 def random_parts(
     rng: random.Random, version: int, chain: str, hooks: frozenset[str], knobs: Knobs
 ) -> Iterator[str]:
     """Draw header tests, then matches that fit the protocol drawn."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.18:
         yield f"{maybe_not(rng)}-s {random_address(rng, version)}"
-    if rng.random() < 0.35:
+    if rng.random() < 0.18:
         yield f"{maybe_not(rng)}-d {random_address(rng, version)}"
-    if chain != OUTPUT and rng.random() < 0.2:
+    if chain != OUTPUT and rng.random() < 0.1:
         yield f"{maybe_not(rng)}-i {rng.choice(pools.INTERFACES)}"
-    if chain != INPUT and rng.random() < 0.2:
+    if chain != INPUT and rng.random() < 0.1:
         yield f"{maybe_not(rng)}-o {rng.choice(pools.INTERFACES)}"
-    protocol, usable = random_protocol(rng, version)
+    protocol, usable = random_protocol(rng, version, knobs.protocol)
     if protocol:
         yield protocol
     if version == 4 and rng.random() < 0.06:
@@ -108,34 +155,21 @@ def random_parts(
         return
     count = weighted(rng, [(2, 0), (5, 1), (2, 2), (1, knobs.most_matches)])
     drawn: set[str] = set()
-    for kind in rng.choices(fitting, [kind.weight for kind in fitting], k=count):
+    for kind in rng.choices(fitting, [knobs.weight(kind) for kind in fitting], k=count):
         if kind.name in drawn & {"mark", "connmark"}:
             continue  # they share an option's name, and iptables then mistakes one for the other
         drawn.add(kind.name)
         yield f"-m {kind.name} {kind.draw(rng, version)}".rstrip()
 
 
-def random_protocol(rng: random.Random, version: int) -> tuple[str, str]:
+def random_protocol(rng: random.Random, version: int, favourite: int | None) -> tuple[str, str]:
     """Give the `-p` words and the protocol's name where its matches may be used."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.45:
         return "", ""
-    icmp = "icmp" if version == 4 else "ipv6-icmp"
-    name, number = weighted(
-        rng,
-        [
-            (6, ("tcp", 6)),
-            (4, ("udp", 17)),
-            (3, (icmp, 1 if version == 4 else 58)),
-            (2, ("udplite", 136)),
-            (2, ("sctp", 132)),
-            (2, ("dccp", 33)),
-            (1.2, ("esp", 50)),
-            (0.8, ("ah", 51) if version == 4 else ("gre", 47)),
-            (0.4, ("gre", 47)),
-            (0.3, ("", 253)),
-            (0.3, ("", 255)),
-        ],
-    )
+    number = favourite
+    if number is None or rng.random() < 0.25:
+        number = weighted(rng, PROTOCOLS[version])
+    name = PROTOCOL_NAMES.get(number, "")
     word = name if name and rng.random() < 0.6 else str(number)
     if rng.random() < 0.15:
         return f"! -p {word}", ""
@@ -166,7 +200,7 @@ def random_address(rng: random.Random, version: int) -> str:
     )
 
 
-def random_surroundings(rng: random.Random, version: int) -> str:
+def random_surroundings(rng: random.Random, version: int, knobs: Knobs) -> str:
     """Draw what the kernel's other tables do on both sides: marks, connection marks, no tracking.
 
     Empty tables when nothing is drawn, so that what came before is gone.
@@ -177,12 +211,13 @@ def random_surroundings(rng: random.Random, version: int) -> str:
             chain = rng.choice(("PREROUTING", "OUTPUT"))
             where = f"{maybe_not(rng)}-s {random_address(rng, version)}"
             mangle.append(f"-A {chain} {where} -j MARK --set-mark {rng.choice(pools.MARKS):#x}")
-    if rng.random() < 0.2:
+    tracked = "conntrack" not in knobs.without
+    if tracked and rng.random() < 0.4:
         where = f"-d {random_address(rng, version)}"
         mark = f"{rng.choice(pools.MARKS):#x}"
         mangle.append(f"-A PREROUTING {where} -j CONNMARK --set-mark {mark}")
     raw = ["*raw", ":PREROUTING ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]"]
-    if rng.random() < 0.2:
+    if tracked and rng.random() < 0.4:
         untracked = f"-d {random_address(rng, version)} -j CT --notrack"
         raw += [f"-A {chain} {untracked}" for chain in ("PREROUTING", "OUTPUT")]
     return "\n".join([*mangle, "COMMIT", *raw, "COMMIT", ""])
