@@ -24,10 +24,10 @@ from bpfilter.plan.nodes import (
     masked_words,
 )
 from bpfilter.rules import netdb
-from bpfilter.rules.address import format_listed, parse_host, parse_mask
+from bpfilter.rules.address import format_listed, parse_mask, parse_number_host, prefix_length
 from bpfilter.rules.model import Family, Match, Rule
-from bpfilter.rules.registry import Context, Given, Option, Use, match
-from bpfilter.rules.values import U8, U16, format_range, number_range, port, to_number
+from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
+from bpfilter.rules.values import U8, U16, format_range, number_range, to_number
 
 #: XT_CONNTRACK_STATE_* (linux/netfilter/xt_conntrack.h), in the order they are printed.
 STATES = {
@@ -209,22 +209,36 @@ def _protocol(use: Use) -> int:
 def _address(use: Use, family: Family) -> tuple[bytes, bytes]:
     word = use.words[0]
     host, slash, mask_text = word.text.partition("/")
-    address = parse_host(host, family)
+    address = parse_number_host(host, family)
     if address is None:
         raise RuleError(f"conntrack: `{host}' is not an address", word.span)
     if not slash:
         return address, b"\xff" * len(address)
-    return address, parse_mask(mask_text, word, family)
+    mask = parse_mask(mask_text, word, family)
+    if prefix_length(mask) is None:  # iptables would quietly take the whole address
+        raise RuleError(f"conntrack: the mask `{mask_text}' is no prefix", word.span)
+    return address, mask
 
 
 # Bounds the wrong way round are not refused: the kernel's test is then never true.
 def _ports(use: Use) -> tuple[int, int]:
     word = use.words[0]
     low_text, colon, high_text = word.text.partition(":")
-    low = port(low_text, word) if low_text else 0
+    low = _port(low_text, word) if low_text else 0
     if not colon:
         return low, low
-    return low, port(high_text, word) if high_text else U16
+    return low, _port(high_text, word) if high_text else U16
+
+
+# getaddrinfo takes decimal numbers alone, and names of any protocol.
+def _port(text: str, word: Word) -> int:
+    if not text.isascii() or not text.isdecimal():
+        number = netdb.service_port(text)
+    else:
+        number = to_number(text.lstrip("0") or "0", 0, U16)
+    if number is None:
+        raise RuleError(f'Port "{text}" does not resolve to anything.', word.span)
+    return number
 
 
 def _direction(use: Use) -> int:

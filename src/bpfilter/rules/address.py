@@ -48,6 +48,26 @@ def parse_host(text: str, family: Family) -> bytes | None:
         return None
 
 
+def parse_number_host(text: str, family: Family) -> bytes | None:
+    """Read an address as getaddrinfo(3) reads numbers, for options that go through it.
+
+    As inet_aton: the last of one to four parts fills the bytes that are left, so `10.1`
+    is 10.0.0.1, where `-s` takes it for 10.1.0.0. None if it is not a number.
+    """
+    if family is Family.IPV6 or text == "localhost":
+        return parse_host(text, family)
+    numbers = [None if part[:1] == "+" else to_number(part) for part in text.split(".")]
+    if len(numbers) > 4 or any(part[:1].isspace() for part in text.split(".")):
+        return None
+    limits = [255] * (len(numbers) - 1) + [(1 << 8 * (5 - len(numbers))) - 1]
+    value = 0
+    for at, (number, limit) in enumerate(zip(numbers, limits, strict=True)):
+        if number is None or number > limit:
+            return None
+        value |= number << (8 * (3 - at)) if at < len(numbers) - 1 else number
+    return value.to_bytes(4, "big")
+
+
 def parse_mask(text: str, word: Word, family: Family) -> bytes:
     """Read a mask: a prefix length, or an address of any shape. Raises: RuleError."""
     mask = _mask(text, family)

@@ -26,6 +26,9 @@ from bpfilter.rules.model import (
 )
 from bpfilter.rules.options import format_rule
 
+#: Targets that are saved under an alias and listed under their kernel name.
+_KERNEL_NAMES = {"NOTRACK": "CT"}
+
 
 def list_rules(
     table: Table, family: Family, chain: str | None = None, counters: bool = False
@@ -169,7 +172,9 @@ def _target_name(target: Target | None) -> str:
         return ""
     if isinstance(target, Jump):
         return target.chain
-    return target.name if isinstance(target, Verdict) else target.NAME
+    if isinstance(target, Verdict):
+        return target.name
+    return _KERNEL_NAMES.get(target.NAME, target.NAME)
 
 
 def _interface(interface: Interface | None) -> str:

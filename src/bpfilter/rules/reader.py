@@ -104,7 +104,7 @@ class _Reader:
                 continue
             rest = text[index + 1 :]
             if rest:
-                return self._own(letter, Word(rest, self.words[self.option_at].span))
+                return self._own(letter, self._joined(letter, rest, text))
             return self._own(letter, self._next(text) if kind == 1 else None)
         return True
 
@@ -118,9 +118,17 @@ class _Reader:
         kind = SHORT.get(found, 0)
         if kind == 0 and value is not None:
             self.fail(f'unknown option "{text}"')
-        if kind == 1 and value is None:
+        if value is not None:
+            value = self._joined(found, joined, text)
+        elif kind == 1:
             value = self._next(text)
         return self._own(found, value)
+
+    # iptables 1.8.9 takes the whole word for these options' value: never what was meant.
+    def _joined(self, letter: str, value: str, text: str) -> Word:
+        if letter in "sdpioj":
+            self.fail(f"-{letter} takes its value as a word of its own, not as `{text}'")
+        return Word(value, self.words[self.option_at].span)
 
     def _next(self, text: str) -> Word:
         if self.at >= len(self.words):
@@ -137,7 +145,8 @@ class _Reader:
 
     # `--opt ! value`, the spelling before 1.4.3.
     def _inner_not(self, value: Word) -> Word:
-        if value.text != "!" or self.at >= len(self.words):
+        following = self.words[self.at].text if self.at < len(self.words) else "-"
+        if value.text != "!" or following[:1] in ("-", "!"):
             return value
         if self.not_at >= 0:
             self.fail("Multiple `!' flags not allowed", self.at - 1)
@@ -181,6 +190,8 @@ class _Reader:
             self.fail(f"Illegal option `-{letter}' with this command")
         elif letter != "v":
             self.fail(f"-{letter} has no meaning in a rule")
+        elif self.not_at >= 0:
+            self.fail("cannot have ! before -v", self.not_at)
 
     def _once(self, letter: str, invertible: bool = True) -> None:
         if letter in self.draft.seen:
