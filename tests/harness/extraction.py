@@ -8,7 +8,7 @@ at OUTPUT, and puts nothing into page fragments.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Self
 
@@ -18,7 +18,6 @@ from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Size
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program, hook_state
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
-from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import emit
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import lay_out_frame
@@ -26,6 +25,7 @@ from bpfilter.compiler.prologue import Prologue
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
+from tests.harness.recorder import kernel_types
 
 WORDS_MAP = "words"
 READ = 1  # what the program returns; 0: the packet could not be read at all
@@ -35,12 +35,22 @@ class Extraction:
     """The extractors of a family, for some fields; close it, or use it in a `with` block."""
 
     def __init__(
-        self, types: KernelTypes, family: Family, fields: Iterable[Field], hook: Hook = Hook.OUTPUT
+        self,
+        family: Family,
+        fields: Iterable[Field],
+        hook: Hook = Hook.OUTPUT,
+        words: Mapping[str, set[int]] | None = None,
     ) -> None:
+        """`words` limits fields, by name, to some of their words."""
         self.family = family
         self.hook = hook
         self.fields = tuple(fields)
-        wanted = frozenset((one.name, word) for one in self.fields for word in range(one.words))
+        only = words or {}
+        wanted = frozenset(
+            (one.name, word)
+            for one in self.fields
+            for word in only.get(one.name, range(one.words))
+        )
         self.layout = lay_out_frame(wanted, family)
         self.count = len(set(self.layout.slots.values()))
         kernel = LinuxKernel()
@@ -48,13 +58,13 @@ class Extraction:
             spec = MapSpec(WORDS_MAP, MapType.ARRAY, 4, 4 * self.count, 1)
             self.words = stack.enter_context(Map.create(kernel, spec))
             self.program = stack.enter_context(
-                Program.load(kernel, self._spec(types, wanted), {WORDS_MAP: self.words}, types)
+                Program.load(kernel, self._spec(wanted), {WORDS_MAP: self.words}, kernel_types())
             )
             self._stack = stack.pop_all()
 
-    def _spec(self, types: KernelTypes, wanted: frozenset[tuple[str, int]]) -> ProgramSpec:
+    def _spec(self, wanted: frozenset[tuple[str, int]]) -> ProgramSpec:
         b = Builder("extraction")
-        p = Prologue(b, types, self.layout, self.family, self.hook, wanted)
+        p = Prologue(b, kernel_types(), self.layout, self.family, self.hook, wanted)
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()
@@ -80,10 +90,6 @@ class Extraction:
         run = self.program.test_run(packet, hook_state(self.hook, self.family))
         if run.retval != READ:
             return None
-        return self.read()
-
-    def read(self) -> dict[str, int]:
-        """Give the fields of the last packet the program saw."""
         data = self.words.lookup(0)
         assert data is not None
         words = struct.unpack(f"={self.count}I", data)
@@ -91,8 +97,8 @@ class Extraction:
         for one in self.fields:
             value = 0
             for word in range(one.words):
-                place = self.layout.places[one.name, word]
-                bits = words[place.slot] >> place.shift & (1 << place.bits) - 1
+                place = self.layout.places.get((one.name, word))
+                bits = words[place.slot] >> place.shift & (1 << place.bits) - 1 if place else 0
                 value = value << one.bits | bits
             found[one.name] = value
         return found
