@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cache
 from typing import Self
 
@@ -38,8 +38,7 @@ HZ = 250
 
 @cache
 def kernel_types() -> KernelTypes:
-    kernel = LinuxKernel()
-    return KernelTypes.from_btf(kernel.vmlinux_btf(), kernel.module_btf)
+    return KernelTypes.of_kernel(LinuxKernel())
 
 
 class Recorder:
@@ -57,7 +56,7 @@ class Recorder:
             size = HEADER + 4 * self.count * RECORDS
             spec = MapSpec(RECORDS_MAP, MapType.ARRAY, 4, size, 1, MapFlags.MMAPABLE)
             records = stack.enter_context(Map.create(kernel, spec))
-            self._memory = records.mmap()
+            self._memory = stack.enter_context(closing(records.mmap()))
             program = self._program(family, hook, wanted)
             self.program = stack.enter_context(
                 Program.load(kernel, program, {RECORDS_MAP: records}, kernel_types())

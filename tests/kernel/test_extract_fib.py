@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from bpfilter.plan import fields
+from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
 from tests.harness.netns import Namespace
 from tests.harness.recorder import Recorder
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.e2e]
 
 # RTN_* 0-5; inet_addr_type() gives no other, however the routes may be.
 TYPES = ("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST")
+DEAD_ENDS = ("blackhole", "unreachable", "prohibit", "throw")
 PORTS = ("eth0", "eth1", "eth2", "eth3")
 OUR_MAC = "02:00:00:00:00:{:02x}"
 WIRE_MAC = "02:00:00:00:01:{:02x}"
@@ -115,16 +117,13 @@ def random_tables(rng: random.Random) -> list[str]:
             lines.append(
                 f"address add {address}/{rng.choice((8, 16, 24, 30, 32))} broadcast + dev {port}"
             )
-    for _ in range(rng.randrange(2, 6)):
-        lines.append(
-            f"nexthop add id {rng.randrange(1, 9)} {rng.choice(('blackhole', f'dev {rng.choice(PORTS)}'))}"
-        )
+    for number in range(1, 9):
+        via = "blackhole" if number == 1 else f"dev {rng.choice(PORTS)}"
+        lines.append(f"nexthop add id {number} {via}")
     for number in range(20, 24):
-        members = "/".join(str(rng.randrange(1, 9)) for _ in range(rng.randrange(1, 4)))
+        members = "/".join(map(str, rng.sample(range(2, 9), rng.randrange(1, 4))))
         lines.append(f"nexthop add id {number} group {members}")
-    for _ in range(rng.randrange(10, 200)):
-        lines.append(random_route(rng))
-    return lines
+    return [*lines, *(random_route(rng) for _ in range(rng.randrange(10, 200)))]
 
 
 def random_route(rng: random.Random) -> str:
@@ -132,16 +131,16 @@ def random_route(rng: random.Random) -> str:
     table = rng.choice(("", "", "table local", "table local", "table 77"))
     extra = rng.choice(("", "", "", f"metric {rng.randrange(5)}", "tos 0x10"))
     kind = rng.choice(
-        ("unicast", "unicast", "local", "local", "broadcast", "anycast", "multicast")
-        + ("blackhole", "unreachable", "prohibit", "throw", "nexthop", "multipath")
+        ("unicast", "local", "broadcast", "anycast", "multicast", "nexthop", "multipath") * 2
+        + DEAD_ENDS
     )
     port = rng.choice((*PORTS, "lo"))
-    if kind in ("blackhole", "unreachable", "prohibit", "throw"):
+    if kind in DEAD_ENDS:
         return f"route append {kind} {to} {table} {extra}"
     if kind == "nexthop":
-        return (
-            f"route append {to} nhid {rng.choice((*range(1, 9), *range(20, 24)))} {table} {extra}"
-        )
+        kind = rng.choice(("unicast", "local", "local", "broadcast", "anycast"))
+        number = rng.choice((*range(1, 9), *range(20, 24)))
+        return f"route append {kind} {to} nhid {number} {table} {extra}"
     if kind == "multipath":
         hops = " ".join(f"nexthop dev {rng.choice(PORTS)}" for _ in range(rng.randrange(1, 4)))
         return f"route append {to} {table} {extra} {hops}"
@@ -179,9 +178,9 @@ def in_text(record: dict[str, int]) -> str:
     return f"{source} > {destination}"
 
 
-def compare(records: list[dict[str, int]], names: tuple[str, str, str, str]) -> None:
+def compare(records: list[dict[str, int]], asked: tuple[Field, ...]) -> None:
     for record in records:
-        ours = [record[name] for name in names]
+        ours = [record[one.name] for one in asked]
         kernels = [record["mark"] >> shift & 0x3F for shift in (0, 6, 12, 18)]
         assert ours == kernels, in_text(record)
 
@@ -218,7 +217,7 @@ def test_prerouting(router: Router, seed: int) -> None:
             router.send([frame(rng.choice(pool), rng.choice(pool)) for _ in range(PACKETS // 4)])
             records = recorder.take()
             total += len(records)
-            compare(records, tuple(one.name for one in asked))
+            compare(records, asked)
             change_links(router, rng)
     assert total >= PACKETS
 
@@ -237,4 +236,4 @@ def test_forward(router: Router, seed: int) -> None:
         router.send([frame(rng.choice(pool), rng.choice(pool)) for _ in range(PACKETS)])
         records = recorder.take()
         assert len(records) > PACKETS // 20
-        compare(records, tuple(one.name for one in asked))
+        compare(records, asked)

@@ -147,7 +147,7 @@ class Prologue:
     def load_member(self, dst: Reg, src: Reg, struct: str, path: str) -> None:
         """Read a member of a kernel struct; bit fields come out shifted and masked."""
         member = self.types.offset(struct, path)
-        if member.bit_size:
+        if member.bit_size not in (0, 8 * member.size):
             byte = member.offset + member.bit_offset // 8
             self.b.load(dst, src, byte, Size.B)
             if member.bit_offset % 8:

@@ -28,6 +28,7 @@ RTN_MULTICAST = 5
 RTN_BLACKHOLE = 6  # this and all above are errors in fib_props (fib_semantics.c)
 RTNH_F_DEAD = 1
 RTNH_F_LINKDOWN = 16
+IFF_L3MDEV = 1 << 18 | 1 << 21  # IFF_L3MDEV_MASTER, IFF_L3MDEV_SLAVE (netdevice.h)
 IPV4_DEVCONF_IGNORE_ROUTES_WITH_LINKDOWN = 29  # include/uapi/linux/ip.h
 KEYLENGTH = 32
 
@@ -71,9 +72,26 @@ DESTINATION = Ends(
 
 
 def extract(p: Prologue) -> None:
+    _refuse_vrf(p)
     for ends in (SOURCE, DESTINATION):
         if p.wants(*ends.fields):
             _address(p, ends)
+
+
+def _refuse_vrf(p: Prologue) -> None:
+    # l3mdev_fib_table(): a device in a VRF has a table of its own, which only its driver
+    # can tell. Such packets are dropped, and counted as not readable.
+    b = p.b
+    for member in ("in", "out"):
+        asked = (one for ends in (SOURCE, DESTINATION) for one, at in ends.limited if at == member)
+        if not p.wants(*asked):
+            continue
+        none = b.fresh("no_device")
+        p.load_member(R1, R7, "nf_hook_state", member)
+        b.jeq(R1, 0, none)
+        p.load_member(R1, R1, "net_device", "priv_flags")
+        b.jset(R1, IFF_L3MDEV, p.unreadable)
+        b.label(none)
 
 
 def _address(p: Prologue, ends: Ends) -> None:
