@@ -26,7 +26,7 @@ def parse_cpu_list(text: str) -> int:
 
 def possible_cpus() -> int:
     """Count the CPUs this kernel may ever have online: num_possible_cpus()."""
-    return parse_cpu_list(Path("/sys/devices/system/cpu/possible").read_text("ascii"))
+    return parse_cpu_list(Path("/sys/devices/system/cpu/possible").read_text("utf-8"))
 
 
 def clock_hz() -> int:

@@ -122,6 +122,6 @@ def _reason(needs: tuple[Capability, ...], facts: Facts) -> tuple[str, str]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("ascii", "replace")
+        return path.read_text("utf-8", "replace")
     except OSError:
         return ""
