@@ -11,7 +11,7 @@ from bpfilter.compiler.cells import COUNTER_FIRST
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.loop import CELLS_MAP, COUNTER_BYTES, COUNTERS_MAP
-from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table
+from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table, nesting
 from bpfilter.errors import RefusedError
 from bpfilter.rules.model import Family, Hook, Table
 
@@ -69,8 +69,8 @@ def compile_table(table: Table, family: Family, target: Target) -> Compiled:
 
 def _assemble(lowered: Lowered, target: Target) -> Compiled:
     words = frozenset[tuple[str, int]]().union(*lowered.words.values())
-    layout = lay_out_frame(words, lowered.family)
-    cells = b"".join([cell.pack() for cell in lay_out(lowered, layout.places)])
+    layout = lay_out_frame(words, lowered.family, max(nesting(lowered.chains).values()))
+    cells = b"".join([cell.pack() for cell in lay_out(lowered, layout)])
     counters = COUNTER_FIRST + len(lowered.counters)
     programs = {
         hook: ProgramSpec(

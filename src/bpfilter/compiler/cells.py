@@ -7,10 +7,11 @@
 
 TEST cells ask `lo <= (word[slot] & mask) <= hi` and go on to the next cell or
 `jump` cells ahead. A GUARD cell goes on for 0, jumps for 1, and drops the packet
-for 2. Action cells count the packet in counter `lo` and act; `hi` is the cell a
-JUMP or GOTO goes to. Cell 0 is the only one of kind ENTRY per hook: `lo` is where
-the base chain starts, `hi` its policy (where RETURN from it, and from a chain it
-went to, ends up).
+for 2; a LATE_GUARD cell instead marks the packet in word `hi`, for a guard after the
+rule's end. Action cells count the packet in counter `lo` and act; `hi` is the cell a
+JUMP or GOTO goes to. The first cells are an ENTRY per hook: `lo` is where the base
+chain starts, `hi` its policy (where RETURN from it, and from a chain it went to, ends
+up).
 
 A rule is a boolean expression compiled to these jumps with short-circuit
 evaluation, so its parts are asked in the order they were written and no further
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from bpfilter.errors import BuildError
+from bpfilter.plan.fields import DOOMED, Field
 from bpfilter.plan.nodes import U32, All, Any, Guard, Not, Predicate, Test
 
 CELL = struct.Struct("=BBHIII")
@@ -44,13 +46,14 @@ class Op(IntEnum):
     TEST_JUMP_IF = 0
     TEST_JUMP_UNLESS = 1
     GUARD = 2
-    CONTINUE = 3
-    ACCEPT = 4
-    DROP = 5
-    JUMP = 6
-    GOTO = 7
-    RETURN = 8
-    ENTRY = 9
+    LATE_GUARD = 3
+    CONTINUE = 4
+    ACCEPT = 5
+    DROP = 6
+    JUMP = 7
+    GOTO = 8
+    RETURN = 9
+    ENTRY = 10
 
 
 @dataclass(slots=True)
@@ -116,11 +119,8 @@ class Assembler:
         match part:
             case Test():
                 self._test(part, sense, there)
-            case Guard(field):
-                place = self._places[field.name, 0]
-                mask = 3 << place.shift
-                cell = Cell(Op.GUARD, place.slot, mask=mask, lo=1 << place.shift)
-                fail.append(self.add(cell))
+            case Guard(field, late):
+                fail.append(self.guard(field, late))
                 if sense:
                     self._always(there)
             case Not(inner):
@@ -129,6 +129,15 @@ class Assembler:
                 self._series(parts, False, sense, there, fail)
             case Any(parts):
                 self._series(parts, True, sense, there, fail)
+
+    def guard(self, field: Field, late: bool = False) -> int:
+        """Write a guard; its jump, for "this rule does not match", is the caller's to land."""
+        place = self._places[field.name, 0]
+        cell = Cell(Op.GUARD, place.slot, mask=3 << place.shift, lo=1 << place.shift)
+        if late:
+            cell.op = Op.LATE_GUARD
+            cell.hi = self._places[DOOMED.name, 0].slot
+        return self.add(cell)
 
     def _series(
         self,

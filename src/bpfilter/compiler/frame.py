@@ -5,8 +5,8 @@
         8  u32  underflow  cell of the hook's policy
        12  u32  counters   first counter of this CPU
        16  u64  bytes      skb->len, what iptables counts
-       24  u32[16]         return points; before the loop starts: reading the packet
-       88  u32[]           packet words, in the order given by `Frame.slots`
+       24  u32[returns]    return points; before the loop starts: reading the packet
+           u32[]           packet words, in the order given by `Frame.slots`
 
 All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h).
 """
@@ -25,7 +25,6 @@ UNDERFLOW = 8
 COUNTERS = 12
 BYTES = 16
 RETURNS = 24
-WORDS = 88
 
 # While the packet is read, the return points' place serves as scratch space.
 SCRATCH_DYNPTR = 24  # struct bpf_dynptr, 16 bytes
@@ -33,8 +32,10 @@ SCRATCH_BUFFER = 40  # 40 bytes: the largest header read at once
 SCRATCH_THOFF = 80  # u32: offset of the transport header
 SCRATCH_FRAGOFF = 84  # u32: fragment offset as x_tables' par->fragoff
 
+#: Return points there is always room for: reading the packet takes as much.
+MIN_RETURNS = 16
 MAX_FRAME = 512
-MAX_WORDS = (MAX_FRAME - WORDS) // 4
+MAX_WORDS = (MAX_FRAME - RETURNS) // 4 - MIN_RETURNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,29 @@ class Frame:
 
     slots: dict[tuple[str, int], int]
     places: dict[tuple[str, int], Place]
+    returns: int = MIN_RETURNS
+
+    @property
+    def words(self) -> int:
+        """Give the member where packet words begin."""
+        return RETURNS + 4 * self.returns
 
     @property
     def size(self) -> int:
-        return (WORDS + 4 * max(len(self.slots), 1) + 7) // 8 * 8
+        return (self.words + 4 * max(len(self.slots), 1) + 7) // 8 * 8
 
     def offset(self, member: int) -> int:
         """Give the offset from the frame pointer of a member of the frame."""
         return member - self.size
 
     def word_offset(self, slot: int) -> int:
-        return self.offset(WORDS + 4 * slot)
+        return self.offset(self.words + 4 * slot)
 
 
-def lay_out_frame(words: frozenset[tuple[str, int]], family: Family) -> Frame:
+def lay_out_frame(words: frozenset[tuple[str, int]], family: Family, depth: int = 0) -> Frame:
     """Give each asked word a place; small fields that share a word share a slot.
+
+    `depth` return points are wanted; there will be as many as fit, at least MIN_RETURNS.
 
     Raises: UnsupportedError if the rules ask for more than the stack holds.
     """
@@ -74,4 +83,5 @@ def lay_out_frame(words: frozenset[tuple[str, int]], family: Family) -> Frame:
             f"test (the stack of a program holds {MAX_WORDS})",
             advice="use fewer different matches in one table",
         )
-    return Frame(slots, places)
+    room = MAX_WORDS - max(len(slots), 1) + MIN_RETURNS
+    return Frame(slots, places, max(MIN_RETURNS, min(depth, room)) & ~1)

@@ -16,7 +16,7 @@ from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import CELL_BYTES, Op
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.lower import STACK_DEPTH
+from bpfilter.compiler.prologue import GUARD_DROP
 
 CELLS_MAP = "cells"
 COUNTERS_MAP = "counters"
@@ -48,7 +48,7 @@ def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: st
     # The depth is 0, but read from the cell (here and at "underflow"): the verifier would
     # follow a known number through every depth, and every state of the return points.
     b.load(R8, R1, 4, Size.W)
-    for offset in range(frame.RETURNS, frame.WORDS, 8):
+    for offset in range(frame.RETURNS, layout.words, 8):
         b.store(R10, layout.offset(offset), R8)
     _iterator(b, layout)
     b.mov(R2, 0)
@@ -77,7 +77,7 @@ def _fetch(b: Builder, cells: int) -> None:
     b.load_map_value(R7, CELLS_MAP)
     b.add(R7, R2)
     b.load(R5, R7, 0, Size.B)
-    b.jgt(R5, Op.GUARD, "act")
+    b.jgt(R5, Op.LATE_GUARD, "act")
 
 
 def _test(b: Builder, layout: Frame, words: int) -> None:
@@ -86,11 +86,11 @@ def _test(b: Builder, layout: Frame, words: int) -> None:
     b.jgt(R1, words - 1, "drop_now")
     b.lsh(R1, 2)
     b.add(R1, R10)
-    b.load(R0, R1, layout.offset(frame.WORDS), Size.W)
+    b.load(R0, R1, layout.offset(layout.words), Size.W)
     b.load(R2, R7, 4, Size.W)
     b.and_(R0, R2)
     b.load(R3, R7, 8, Size.W)
-    b.jeq(R5, Op.GUARD, "guard")
+    b.jge(R5, Op.GUARD, "guard")
     b.load(R4, R7, 12, Size.W)
     b.jlt(R0, R3, "outside")
     b.jgt(R0, R4, "outside")
@@ -107,7 +107,14 @@ def _test(b: Builder, layout: Frame, words: int) -> None:
     b.label("guard")
     b.jeq(R0, 0, "next")
     b.jeq(R0, R3, "branch")
-    b.jump("drop_now")
+    b.jeq(R5, Op.GUARD, "drop_now")
+    # A late guard marks the packet; a guard on the mark drops it when the rule is done.
+    b.load(R1, R7, 12, Size.W)
+    b.jgt(R1, words - 1, "drop_now")
+    b.lsh(R1, 2)
+    b.add(R1, R10)
+    b.store(R1, layout.offset(layout.words), GUARD_DROP, Size.W)
+    b.jump("next")
 
 
 def _act(b: Builder, layout: Frame, counters: int) -> None:
@@ -125,7 +132,7 @@ def _act(b: Builder, layout: Frame, counters: int) -> None:
     b.load(R6, R10, layout.offset(frame.UNDERFLOW), Size.W)
     b.jeq(R8, 0, "underflow")
     b.sub(R8, 1)
-    b.jgt(R8, STACK_DEPTH - 1, "drop_now")
+    b.jgt(R8, layout.returns - 1, "drop_now")
     b.mov(R2, R8)
     b.lsh(R2, 2)
     b.add(R2, R10)
@@ -135,7 +142,7 @@ def _act(b: Builder, layout: Frame, counters: int) -> None:
     b.load(R8, R7, 4, Size.W)
     b.jump("step")
     b.label("push")
-    b.jgt(R8, STACK_DEPTH - 1, "drop_now")
+    b.jgt(R8, layout.returns - 1, "drop_now")
     b.add(R1, 1)
     b.mov(R2, R8)
     b.lsh(R2, 2)

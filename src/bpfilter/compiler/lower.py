@@ -16,15 +16,16 @@ from bpfilter.compiler.cells import (
     Assembler,
     Cell,
     Op,
-    Place,
 )
+from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
 from bpfilter.errors import BuildError, RefusedError
+from bpfilter.plan.fields import DOOMED
 from bpfilter.plan.nodes import All, Any, Guard, Not, Predicate, Test
 from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
 
-#: Return points the program's stack holds; deeper chains are copied per caller.
-STACK_DEPTH = 16
+#: Cells that copies of deeply nested chains may take, beyond which the rules are refused.
+MAX_COPIED_CELLS = 1 << 20
 #: More cells than this are refused (256 MiB of rules): copies of deep chains could explode.
 MAX_CELLS = 1 << 24
 
@@ -116,12 +117,16 @@ def asked_words(part: Predicate) -> set[tuple[str, int]]:
     match part:
         case Test(field=asked, word=word):
             return {(asked.name, word)}
-        case Guard(field=asked):
-            return {(asked.name, 0)}
+        case Guard(field=asked, late=late):
+            return {(asked.name, 0), (DOOMED.name, 0)} if late else {(asked.name, 0)}
         case Not(inner):
             return asked_words(inner)
         case All(parts) | Any(parts):
             return set().union(*map(asked_words, parts))
+
+
+def has_late_guard(part: Predicate) -> bool:
+    return (DOOMED.name, 0) in asked_words(part)
 
 
 def nesting(chains: dict[str, tuple[LoweredRule, ...]]) -> dict[str, int]:
@@ -158,9 +163,11 @@ Instance = tuple[str, int | None]
 class _Layout:
     """Lays out chain after chain; jumps to chains not yet laid out are patched at the end."""
 
-    def __init__(self, lowered: Lowered, places: dict[tuple[str, int], Place]) -> None:
+    def __init__(self, lowered: Lowered, frame: Frame) -> None:
         self.lowered = lowered
-        self.assembler = Assembler(places)
+        self.returns = frame.returns
+        self.assembler = Assembler(frame.places)
+        self.copied = 0
         self.depth = nesting(lowered.chains)
         self.start: dict[Instance, int] = {}
         self.todo: list[Instance] = []
@@ -188,35 +195,58 @@ class _Layout:
         return cells
 
     def _chain(self, instance: Instance) -> None:
-        self.start[instance] = self.assembler.here
+        start = self.start[instance] = self.assembler.here
         for lowered in self.lowered.chains[instance[0]]:
             fail: list[int] = []
             self.assembler.jump_if(lowered.condition, False, fail, fail)
-            self._act(lowered, instance)
-            self.assembler.land(fail)
+            if has_late_guard(lowered.condition):
+                self._act_unless_doomed(lowered, instance, fail)
+            else:
+                self._act(lowered, lowered.counter, instance)
+                self.assembler.land(fail)
             if self.assembler.here > MAX_CELLS:
                 raise BuildError(f"the rules need more than {MAX_CELLS} cells", lowered.rule.span)
+        if instance[1] is not None:
+            self.copied += self.assembler.here - start
+        if self.copied > MAX_COPIED_CELLS:
+            raise BuildError(
+                f"chains are nested {max(self.depth.values())} deep along too many ways, and only "
+                f"{self.returns} return points fit; jump less deep",
+                self.lowered.table.chain(instance[0]).span,
+            )
 
-    def _act(self, lowered: LoweredRule, instance: Instance) -> None:
+    def _act_unless_doomed(
+        self, lowered: LoweredRule, instance: Instance, fail: list[int]
+    ) -> None:
+        # Counted first, and dropped before its target, or where the rule fails.
+        self.assembler.add(Cell(Op.CONTINUE, lo=lowered.counter))
+        alive = [self.assembler.guard(DOOMED)]
+        self.assembler.land(alive)
+        self._act(lowered, COUNTER_NONE, instance)
+        self.assembler.land(fail)
+        alive = [self.assembler.guard(DOOMED)]
+        self.assembler.land(alive)
+
+    def _act(self, lowered: LoweredRule, counter: int, instance: Instance) -> None:
         target = lowered.rule.target
         add = self.assembler.add
         if target is None:
-            add(Cell(Op.CONTINUE, lo=lowered.counter))
+            add(Cell(Op.CONTINUE, lo=counter))
         elif isinstance(target, Jump):
-            self._jump(target, lowered.counter, instance)
+            self._jump(target, counter, instance)
         else:
             assert isinstance(target, Verdict)
             if target.name == "RETURN":
-                self._return(instance, lowered.counter)
+                self._return(instance, counter)
             else:
-                add(Cell(Op[target.name], lo=lowered.counter))
+                add(Cell(Op[target.name], lo=counter))
 
     def _jump(self, target: Jump, counter: int, instance: Instance) -> None:
         name, back = instance
         here = self.assembler.here
         if target.goto:
             op, to = Op.GOTO, (target.chain, back)
-        elif self.depth[name] < STACK_DEPTH and back is None:
+        elif self.depth[name] < self.returns and back is None:
             op, to = Op.JUMP, (target.chain, None)
         else:
             op, to = Op.GOTO, (target.chain, here + 1)
@@ -231,12 +261,12 @@ class _Layout:
             self.assembler.add(Cell(Op.GOTO, lo=counter, hi=instance[1]))
 
 
-def lay_out(lowered: Lowered, places: dict[tuple[str, int], Place]) -> list[Cell]:
+def lay_out(lowered: Lowered, frame: Frame) -> list[Cell]:
     """Give the cells of a table; the first `HOOK_CELLS` are the entries of the hooks.
 
     Raises: BuildError if a rule or the whole is larger than cells can address.
     """
-    return _Layout(lowered, places).run()
+    return _Layout(lowered, frame).run()
 
 
 def base_chains(table: Table) -> dict[Hook, Chain]:

@@ -116,7 +116,7 @@ class Prologue:
         b.mov(R2, R1)
         b.xor(R2, -1)
         b.and_(R1, R2)
-        for offset in range(frame.WORDS, self.frame.size, 4):
+        for offset in range(self.frame.words, self.frame.size, 4):
             b.store(R10, self.frame.offset(offset), R1, Size.W)
 
     def open_packet(self) -> None:

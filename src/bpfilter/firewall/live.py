@@ -71,10 +71,21 @@ class Firewall:
         types = KernelTypes.from_btf(self.kernel.vmlinux_btf(), self.kernel.module_btf)
         return Target(types, self.kernel.possible_cpus(), self.kernel.clock_hz())
 
-    def apply(self, ruleset: Ruleset, *, source: str = "", counters: bool = False) -> Generation:
-        """Put a ruleset's filter table in force; see firewall.apply.apply."""
+    def apply(
+        self,
+        ruleset: Ruleset,
+        *,
+        source: str = "",
+        counters: bool = False,
+        target: Target | None = None,
+    ) -> Generation:
+        """Put a ruleset's filter table in force; see firewall.apply.apply.
+
+        `target` saves reading the kernel's types again when many rulesets are applied.
+        """
+        target = target or self.target()
         with self._store() as store:
-            return steps.apply(store, ruleset, self.target(), source=source, seed=counters)
+            return steps.apply(store, ruleset, target, source=source, seed=counters)
 
     def verify(self, ruleset: Ruleset) -> Verified:
         """Compile and load without attaching (a dry run); nothing is left in the kernel.

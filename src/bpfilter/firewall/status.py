@@ -45,6 +45,10 @@ class Status:
     pins: str
     families: tuple[FamilyStatus, ...]
 
+    @property
+    def in_force(self) -> bool:
+        return any(family.generation is not None for family in self.families)
+
 
 def read_status(store: Store) -> Status:
     """Look at everything of one namespace. Raises: KernelError."""

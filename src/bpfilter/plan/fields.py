@@ -49,6 +49,10 @@ DADDR = _field("daddr", words=4)
 IIF = _field("iif", words=4)
 OIF = _field("oif", words=4)
 
+# A guard set while rules are evaluated: 2 once a late guard has said that the packet is to be
+# dropped when the rule is done.
+DOOMED = _field("doomed", words=1)
+
 # Network header. proto is ip->protocol, or what ipv6_find_hdr(-1) ends on.
 PROTO = _field("proto", 8, pack="l3", shift=0)
 TTL = _field("ttl", 8, pack="l3", shift=8)  # ttl or hop limit

@@ -1,0 +1,237 @@
+"""Whatever goes wrong while rules are changed, the old or the new ruleset is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bpfilter import Error, Family, Firewall
+from bpfilter.errors import BusyError, StateError
+from bpfilter.firewall.store import open_store
+from bpfilter.rules.model import Hook, Ruleset
+from tests.e2e.test_apply import pinged, rules, table
+from tests.harness import faults
+from tests.harness.netns import Namespace
+
+pytestmark = pytest.mark.e2e
+
+# Both drop pings to .2; one drops .3 and the other .4: packets tell which is in force.
+OLD = rules(
+    "-A INPUT -d 127.0.0.2/32 -j DROP",
+    "-A INPUT -d 127.0.0.3/32 -j DROP",
+    "-A OUTPUT -d 127.0.0.9/32 -j DROP",
+)
+NEW = rules(
+    "-A INPUT -d 127.0.0.2/32 -j DROP",
+    "-A INPUT -d 127.0.0.4/32 -j DROP",
+    "-A OUTPUT -d 127.0.0.9/32 -j DROP",
+)
+
+
+def in_force(firewall: Firewall, namespace: Namespace) -> Ruleset | None:
+    """Tell by packets alone which ruleset is in force, and that it is whole."""
+    dropped = {n for n in (2, 3, 4, 9) if not pinged(namespace, f"127.0.0.{n}")}
+    if dropped == {2, 3, 9}:
+        return OLD
+    if dropped == {2, 4, 9}:
+        return NEW
+    assert not dropped, f"a mixture drops {dropped}"
+    return None
+
+
+def steps_of_apply(namespace: Namespace, before: Ruleset | None) -> int:
+    kernel = faults.CountedKernel()
+    firewall = Firewall(str(namespace.path), kernel=kernel)
+    firewall.clear(Family.IPV4)
+    if before is not None:
+        firewall.apply(before)
+    kernel.steps = 0
+    firewall.apply(NEW)
+    return kernel.steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [OLD, None], ids=["replacing", "first"])
+def test_killed_at_every_step(
+    firewall: Firewall, namespace: Namespace, before: Ruleset | None
+) -> None:
+    steps = steps_of_apply(namespace, before)
+    assert steps > 10
+    seen = set()
+    for step in range(steps):
+        firewall.clear(Family.IPV4)
+        if before is not None:
+            firewall.apply(before)
+            assert not pinged(namespace, "127.0.0.2")
+        victim = Firewall(str(namespace.path), kernel=faults.killing(step))
+        assert faults.killed_in_child(lambda: victim.apply(NEW))  # noqa: B023 - runs at once
+        found = in_force(firewall, namespace)
+        assert found in (before, NEW), f"killed at step {step}"
+        seen.add(id(found))
+        # The next command finishes or undoes it, and counters that stay are not lost.
+        firewall.apply(NEW)
+        assert in_force(firewall, namespace) is NEW
+        if before is not None:
+            counted = table(firewall).chain("INPUT").rules[0].counters.packets
+            assert counted == 3, f"killed at step {step}"
+    assert len(seen) == 2, "the change was never interrupted on both sides of the switch"
+
+
+@pytest.mark.slow
+def test_every_call_failing(firewall: Firewall, namespace: Namespace) -> None:
+    steps = steps_of_apply(namespace, OLD)
+    for step in range(steps):
+        firewall.clear(Family.IPV4)
+        firewall.apply(OLD)
+        broken = Firewall(str(namespace.path), kernel=faults.failing(step, errno.ENOSPC))
+        with pytest.raises(Error, match="No space left"):
+            broken.apply(NEW)
+        assert in_force(firewall, namespace) in (OLD, NEW), f"failed at step {step}"
+        firewall.apply(NEW)
+        assert in_force(firewall, namespace) is NEW
+        assert not firewall.status().families[0].problems
+
+
+def test_a_link_taken_away_is_noticed_and_repaired(
+    firewall: Firewall, namespace: Namespace
+) -> None:
+    firewall.apply(OLD)
+    with firewall.kernel.in_netns(str(namespace.path)):
+        store = open_store(firewall.kernel)
+    store.link_path(Family.IPV4, Hook.INPUT).unlink()
+    assert pinged(namespace, "127.0.0.2")
+    problems = firewall.status().families[0].problems
+    assert any("INPUT" in problem for problem in problems)
+    firewall.apply(OLD)
+    assert in_force(firewall, namespace) is OLD
+    assert not firewall.status().families[0].problems
+
+
+def test_lost_state_files_are_said_and_cleared(firewall: Firewall, namespace: Namespace) -> None:
+    firewall.apply(OLD)
+    for path in firewall.state_directory().glob("*.json"):
+        path.unlink()
+    assert in_force(firewall, namespace) is OLD
+    with pytest.raises(StateError, match="bpfilter clear"):
+        firewall.table(Family.IPV4)
+    firewall.apply(NEW)
+    assert in_force(firewall, namespace) is NEW
+    for path in firewall.state_directory().glob("*.json"):
+        path.write_text("{")
+    assert firewall.clear(Family.IPV4)
+    assert in_force(firewall, namespace) is None
+
+
+def test_two_writers_at_once(firewall: Firewall, namespace: Namespace) -> None:
+    firewall.apply(OLD)
+    failures: list[BaseException] = []
+
+    def write(ruleset: Ruleset) -> None:
+        try:
+            for _ in range(5):
+                Firewall(str(namespace.path), wait_s=60).apply(ruleset)
+        except BaseException as error:  # noqa: BLE001 - reported by the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(ruleset,)) for ruleset in (OLD, NEW)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert in_force(firewall, namespace) in (OLD, NEW)
+    with firewall.kernel.in_netns(str(namespace.path)):
+        store = open_store(firewall.kernel)
+    with store.lock(0), pytest.raises(BusyError):
+        Firewall(str(namespace.path), wait_s=0).apply(NEW)
+
+
+@pytest.mark.slow
+def test_five_hundred_swaps_let_nothing_through(firewall: Firewall, namespace: Namespace) -> None:
+    # Both rulesets drop UDP to port 9; a socket there must see nothing while they are swapped.
+    import socket
+
+    drop = "-A INPUT -p udp --dport 9 -j DROP"
+    one = rules(drop, "-A INPUT -s 192.0.2.1/32 -j DROP")
+    two = rules("-A INPUT -s 192.0.2.2/32 -j DROP", drop)
+    firewall.apply(one)
+    with namespace.entered():
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listener.bind(("127.0.0.1", 9))
+        listener.settimeout(0)
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stop = threading.Event()
+    sent = 0
+
+    def send() -> None:
+        nonlocal sent
+        while not stop.is_set():
+            sender.sendto(b"x", ("127.0.0.1", 9))
+            sent += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        target = firewall.target()
+        for turn in range(500):
+            firewall.apply((two, one)[turn % 2], target=target)
+    finally:
+        stop.set()
+        thread.join()
+    with pytest.raises(BlockingIOError):
+        listener.recv(16)
+    assert sent > 500
+    # Nor was a packet left uncounted: the rule is in both.
+    counted = [
+        rule.counters.packets
+        for rule in table(firewall).chain("INPUT").rules
+        if rule.protocol is not None
+    ]
+    assert counted == [sent]
+    listener.close()
+    sender.close()
+
+
+def test_confirm_rolls_back_even_if_the_command_is_killed(
+    firewall: Firewall, namespace: Namespace, tmp_path: Path
+) -> None:
+    from bpfilter import format_saved
+
+    firewall.apply(OLD)
+    path = tmp_path / "new.v4"
+    path.write_text(format_saved(NEW))
+    command = ["bpfilter", "apply", "--netns", str(namespace.path), "--confirm", "3", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert b"bpfilter confirm" in running.stdout.readline()
+        assert in_force(firewall, namespace) is NEW
+        os.kill(running.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while in_force(firewall, namespace) is not OLD:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_confirm_keeps_the_rules(firewall: Firewall, namespace: Namespace, tmp_path: Path) -> None:
+    from bpfilter import format_saved
+
+    firewall.apply(OLD)
+    path = tmp_path / "new.v4"
+    path.write_text(format_saved(NEW))
+    netns = ["--netns", str(namespace.path)]
+    command = ["bpfilter", "apply", *netns, "--confirm", "20", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        subprocess.run(["bpfilter", "confirm", *netns], check=True)
+        assert b"confirmed" in running.stdout.read()
+        assert running.wait() == 0
+    assert in_force(firewall, namespace) is NEW
+    assert subprocess.run(["bpfilter", "confirm", *netns], check=False).returncode == 1
