@@ -33,7 +33,8 @@ def parse(use: Use) -> int | None:
         return None
     size = int(count[1]) * _FACTOR.get(use.value[at - 1], 1)
     cost = bytes_to_cost(size)
-    if size > U64 or not cost:
+    # user2credits_byte of xt_hashlimit.c makes nothing of a cost of 1.
+    if size > U64 or cost < 2:
         fail(f'hashlimit: rate too high "{use.value}"', use)
     return cost
 
@@ -51,7 +52,8 @@ def show(cost: int, burst: int) -> tuple[str, str, int]:
     size = cost_to_bytes(cost)
     unit, factor = "", 1
     for name, candidate in _FACTOR.items():
-        if size >= candidate and bytes_to_cost(size & ~(candidate - 1)) == cost:
+        # The mask has 32 bits, so that a rate of 4 GB/s or more is written in bytes.
+        if size >= candidate and bytes_to_cost(size & -candidate & U32) == cost:
             unit, factor = name, candidate
             break
     rate = f"{size // factor}{unit}b/s"

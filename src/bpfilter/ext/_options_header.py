@@ -82,7 +82,7 @@ def _parse_options(use: Use, owner: str) -> tuple[tuple[int, int], ...]:
     if len(parts) > _MAX_OPTIONS:
         fail(f"{owner}: more than {_MAX_OPTIONS} options", use)
     found = []
-    for part in parts:
+    for index, part in enumerate(parts):
         kind_text, colon, length_text = part.partition(":")
         kind = to_number(kind_text, 0, 2**64 - 1)
         length = to_number(length_text, 0, 2**64 - 1) if colon else _ANY_LENGTH
@@ -90,5 +90,7 @@ def _parse_options(use: Use, owner: str) -> tuple[tuple[int, int], ...]:
             fail(f'{owner}: "{part}" is not TYPE[:LENGTH]', use)
         if colon and not kind & 0xFF:
             fail(f"{owner}: option type 0 (Pad1) has no length", use)
+        if colon and index == _MAX_OPTIONS - 1:
+            fail(f"{owner}: option {_MAX_OPTIONS} cannot have a length", use)
         found.append((kind & 0xFF, length & 0xFF))
     return tuple(found)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from bpfilter.ext._values import cut_text, fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, Use, target
-from bpfilter.rules.values import U16, need_table, only_one, to_number
+from bpfilter.rules.values import U16, need_table, to_number
 
 _HELPER_BYTES = 16  # struct xt_ct_target_info_v1
 _TIMEOUT_BYTES = 32
@@ -46,20 +46,19 @@ class Ct(Target):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "CT", "raw")
-        only_one(given, "CT", *_ZONES)
         helper, timeout = given.get("--helper"), given.get("--timeout")
         events, expect_events = given.get("--ctevents"), given.get("--expevents")
         if helper and (context.protocol is None or context.protocol.inverted):
             fail("CT: --helper needs -p with one protocol", helper)
-        zone = next((use for use in given.uses if use.option.name in _ZONES), None)
+        zones = [use for use in given.uses if use.option.name in _ZONES]
         return cls(
             "--notrack" in given,
             cut_text(helper, "CT", _HELPER_BYTES) if helper else "",
             cut_text(timeout, "CT", _TIMEOUT_BYTES) if timeout else "",
             _parse_events(events, _EVENTS) if events else frozenset(),
             _parse_events(expect_events, _EXPECT_EVENTS) if expect_events else frozenset(),
-            _parse_zone(zone) if zone else 0,
-            zone.option.name if zone else "--zone",
+            _parse_zone(zones),
+            _zone_option({use.option.name for use in zones}),
         )
 
     def format(self, family: Family) -> list[str]:
@@ -103,10 +102,18 @@ def _parse_events(use: Use, names: tuple[str, ...]) -> frozenset[str]:
     return frozenset(events)
 
 
-def _parse_zone(use: Use) -> int | str:
-    if use.value.lower() == "mark":
-        return "mark"
-    zone = to_number(use.value, 0, U16)
-    if zone is None:
-        fail(f"CT: cannot parse {use.value} as a zone ID", use)
+# One direction if only that was named.
+def _zone_option(names: set[str]) -> str:
+    directions = names - {"--zone"}
+    return directions.pop() if len(directions) == 1 else "--zone"
+
+
+# The last number counts, unless one of them is the packet's mark.
+def _parse_zone(zones: list[Use]) -> int | str:
+    zone: int | str = 0
+    for use in zones:
+        number = to_number(use.value, 0, U16)
+        if number is None and use.value.lower() != "mark":
+            fail(f"CT: cannot parse {use.value} as a zone ID", use)
+        zone = "mark" if number is None or zone == "mark" else number
     return zone

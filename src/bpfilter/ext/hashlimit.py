@@ -11,13 +11,15 @@ from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import cut_text, fail, prefix
 from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Context, Given, Option, Use, match
-from bpfilter.rules.values import number, only_one, scan_number
+from bpfilter.rules.values import U32, U64, number, only_one, scan_number
 
 _SCALE = 1_000_000  # XT_HASHLIMIT_SCALE_v2
 _BURST = 5
 _MAX_BURST = 1_000_000
 _GC_INTERVAL_MS = 1000
 _NAME_BYTES = 255  # NAME_MAX
+# HZ * CREDITS_PER_JIFFY / XT_HASHLIMIT_SCALE_v2 of xt_hashlimit.c, the same for HZ 250 and 1000.
+_CREDITS = 137_438_953
 # In the order iptables prints them.
 _KEYS = ("srcip", "srcport", "dstip", "dstport")
 
@@ -44,8 +46,8 @@ class Hashlimit(UnenforcedMatch):
     expire_ms: int = 1000
     source_length: int = 32
     destination_length: int = 32
-    #: seconds of --hashlimit-rate-match, None without it
-    interval: int | None = None
+    rate_match: bool = False
+    interval: int = 0
 
     OPTIONS = (
         Option("--hashlimit-upto", invertible=True, aliases=("--hashlimit",)),
@@ -71,9 +73,13 @@ class Hashlimit(UnenforcedMatch):
         if rate is None:
             rate, seconds = parse_rate(limit, "hashlimit", _SCALE)
         burst, expire_ms = _parse_burst(given, rate, is_bytes, seconds * 1000)
-        interval = _parse_interval(given, 1 if is_bytes else seconds)
-        if interval is not None and not is_bytes:
-            rate //= seconds
+        interval = _parse_interval(given)
+        if "--hashlimit-rate-match" in given:
+            rate, interval = _match_rate(rate, is_bytes, interval, seconds, limit)
+        elif not is_bytes and (rate * burst * _CREDITS & U64) < (rate * _CREDITS & U64):
+            fail(
+                "hashlimit: the kernel cannot count to this burst at this rate", limit, "try less"
+            )
         modes = given.get("--hashlimit-mode")
         size, top, gc_interval, expire = (
             number(use, "hashlimit") if use else None
@@ -94,6 +100,7 @@ class Hashlimit(UnenforcedMatch):
             expire or expire_ms,
             _parse_length(given, "--hashlimit-srcmask", context.family),
             _parse_length(given, "--hashlimit-dstmask", context.family),
+            "--hashlimit-rate-match" in given,
             interval,
         )
 
@@ -139,7 +146,7 @@ class Hashlimit(UnenforcedMatch):
         ):
             if value != default:
                 words += [start + name, str(value)]
-        if self.interval is not None:
+        if self.rate_match:
             words.append(f"{start}rate-match")
             if self.interval != 1:
                 words += [f"{start}rate-interval", str(self.interval)]
@@ -161,14 +168,24 @@ def _parse_burst(given: Given, rate: int, is_bytes: bool, expire_ms: int) -> tup
     return -(-burst // unit), byte_rate.BURST_EXPIRE_SECONDS * 1000
 
 
-def _parse_interval(given: Given, default: int) -> int | None:
+# Seconds; it is kept, and shows in the listing, even where no --hashlimit-rate-match uses it.
+def _parse_interval(given: Given) -> int:
     use = given.get("--hashlimit-rate-interval")
-    found = scan_number(use.value) if use else None
+    found = scan_number(use.value) if use else (0, "")
     if use is not None and (found is None or not found[0]):
         fail(f'hashlimit: bad value for {use.option.name}: "{use.value}"', use)
-    if "--hashlimit-rate-match" not in given:
-        return None
-    return found[0] if found else default
+    return found[0] if found else 0
+
+
+def _match_rate(
+    rate: int, is_bytes: bool, interval: int, unit_seconds: int, limit: Use
+) -> tuple[int, int]:
+    if is_bytes:
+        return rate, interval or 1
+    rate //= unit_seconds
+    if not 0 < rate <= U32:
+        fail("hashlimit: invalid rate for --hashlimit-rate-match", limit)
+    return rate, interval or unit_seconds
 
 
 def _parse_keys(use: Use) -> frozenset[str]:

@@ -19,8 +19,8 @@ _HEADERS = (
     (0x40, "ipv6-opts", ("dst", "60", "IPv6-Opts")),
     (0x20, "ipv6-route", ("route", "43", "IPv6-Route")),
     (0x10, "ipv6-frag", ("frag", "44", "IPv6-Frag")),
-    (0x08, "ah", ("auth", "51", "AH", "IPSEC-AH")),
-    (0x04, "esp", ("50", "ESP", "IPSEC-ESP")),
+    (0x08, "ah", ("auth", "51", "IPSEC-AH")),
+    (0x04, "esp", ("50", "IPSEC-ESP")),
     (0x02, "ipv6-nonxt", ("none", "59", "IPv6-NoNxt")),
     (0x01, "protocol", ("prot", "255")),
 )

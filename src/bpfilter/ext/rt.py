@@ -58,10 +58,7 @@ class Rt(Match):
             _parse_addresses(addresses) if addresses else (),
             "--rt-0-not-strict" in given,
         )
-        if (made.reserved or made.addresses) and made.type != Number(0):
-            fail("rt: --rt-type 0 is required before --rt-0-res and --rt-0-addrs", given)
-        if made.not_strict and not made.addresses:
-            fail("rt: --rt-0-addrs is required before --rt-0-not-strict", given)
+        _check_order(given, made.type)
         return made
 
     def format(self, family: Family) -> list[str]:
@@ -115,6 +112,20 @@ class Rt(Match):
         if self.reserved:
             parts.append(equals(fields.RT_RESERVED, 0))
         return All((Guard(fields.RT_GUARD), *parts))
+
+
+# What is said of a type 0 header must come after what makes it one.
+def _check_order(given: Given, kind: Number | None) -> None:
+    before: set[str] = set()
+    for use in given.uses:
+        name = use.option.name
+        if name in ("--rt-0-res", "--rt-0-addrs") and (
+            "--rt-type" not in before or kind != Number(0)
+        ):
+            fail(f"rt: `--rt-type 0' required before `{name}'", use)
+        if name == "--rt-0-not-strict" and "--rt-0-addrs" not in before:
+            fail(f"rt: `--rt-0-addrs ...' required before `{name}'", use)
+        before.add(name)
 
 
 def _parse_addresses(use: Use) -> tuple[bytes, ...]:

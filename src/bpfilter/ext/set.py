@@ -9,7 +9,7 @@ from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, Use, match, target
-from bpfilter.rules.values import U32, U64, inverted, number
+from bpfilter.rules.values import U32, U64, inverted, need_chains, need_table, number
 
 _MAX_NAME_BYTES = 31  # IPSET_MAXNAMELEN less the NUL
 _MAX_DIMENSIONS = 6  # IPSET_DIM_MAX
@@ -123,8 +123,10 @@ class Set(Target):
             fail("SET: --exist and --timeout can be used with --add-set only", given)
         if (mapped is None) != (not maps):
             fail(f"SET: --map-set goes with some of {', '.join(_MAPS)}", given)
-        if mapped is not None and context.table != "mangle":
-            fail("SET: --map-set is only valid in the mangle table", given)
+        if mapped is not None:
+            need_table(given, context, "SET --map-set", "mangle")
+        if "--map-prio" in maps or "--map-queue" in maps:
+            need_chains(given, context, "SET --map-prio", "FORWARD", "OUTPUT", "POSTROUTING")
         return cls(
             _parse_key(add, "SET") if add else None,
             "--exist" in given,

@@ -18,7 +18,6 @@ from bpfilter.rules.model import (
     Family,
     Interface,
     Jump,
-    Match,
     Rule,
     Table,
     Target,
@@ -87,15 +86,17 @@ def format_count(number: int, exact: bool) -> str:
 def describe_rule(rule: Rule, family: Family) -> str:
     """Give what stands after the columns: `[goto]`, then each match and target after a blank."""
     text = "[goto] " if isinstance(rule.target, Jump) and rule.target.goto else ""
-    return text + "".join(f" {part}" for part in _described(rule, family) if part)
+    return text + "".join(_described(rule, family))
 
 
+# A match without a text of its own shows its name, with the blank behind it (print_match).
 def _described(rule: Rule, family: Family) -> Iterator[str]:
-    parts: list[Match | Target] = [*rule.matches]
+    for match in rule.matches:
+        described = match.describe(family)
+        yield f" {described}" if described else f"{match.NAME} "
     if rule.target is not None and not isinstance(rule.target, Verdict | Jump):
-        parts.append(rule.target)
-    for part in parts:
-        yield part.describe(family)
+        described = rule.target.describe(family)
+        yield f" {described}" if described else ""
 
 
 def _chain_line(chain: Chain, counters: bool) -> str:
