@@ -8,7 +8,7 @@ from typing import Self
 from bpfilter.plan.nodes import TRUE, Predicate
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, match
-from bpfilter.rules.words import Text
+from bpfilter.rules.words import Text, byte_length
 
 #: XT_MAX_COMMENT_LEN less the NUL (linux/netfilter/xt_comment.h); what is longer is cut off.
 MAX_COMMENT_BYTES = 255
@@ -23,8 +23,11 @@ class Comment(Match):
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
-        raw = given.uses[0].value.encode("utf-8", "surrogateescape")
-        return cls(raw[:MAX_COMMENT_BYTES].decode("utf-8", "surrogateescape"))
+        text = given.uses[0].value
+        if byte_length(text) > MAX_COMMENT_BYTES:
+            raw = text.encode("utf-8", "surrogateescape")[:MAX_COMMENT_BYTES]
+            text = raw.decode("utf-8", "surrogateescape")
+        return cls(text)
 
     def format(self, family: Family) -> list[str]:
         return ["--comment", Text(self.text)]

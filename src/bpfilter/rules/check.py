@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bpfilter.errors import RuleError
-from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, byte_length
+from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS
 from bpfilter.rules.model import TABLES, Chain, Jump, Rule, Ruleset, Table, Verdict
+from bpfilter.rules.words import byte_length
 
 
 def check_ruleset(ruleset: Ruleset) -> list[RuleError]:

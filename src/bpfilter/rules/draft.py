@@ -36,11 +36,6 @@ class Command:
     rules: tuple[Rule, ...] = ()
 
 
-def byte_length(text: str) -> int:
-    """Give the length in bytes; characters that were not UTF-8 count as the bytes they were."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
-
-
 @dataclass(slots=True)
 class Loaded:
     """An extension the rule has named: its class (None for a chain or verdict) and uses."""

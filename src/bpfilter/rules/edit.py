@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from bpfilter.errors import RuleError, RuleSyntaxError
-from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command, byte_length
+from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Jump, Rule, Table
 from bpfilter.rules.registry import REGISTRY
+from bpfilter.rules.words import byte_length
 from bpfilter.source import Span
 
 POLICIES = ("ACCEPT", "DROP")

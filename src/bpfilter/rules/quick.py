@@ -17,7 +17,7 @@ from bpfilter.errors import SourceError
 from bpfilter.rules import netdb
 from bpfilter.rules.address import parse_addresses
 from bpfilter.rules.assemble import NOT_IN_CHAIN, make_extension
-from bpfilter.rules.draft import MAX_INTERFACE_BYTES, VERDICTS, byte_length
+from bpfilter.rules.draft import MAX_INTERFACE_BYTES, VERDICTS
 from bpfilter.rules.getopt import LONG
 from bpfilter.rules.model import (
     Address,
@@ -30,6 +30,7 @@ from bpfilter.rules.model import (
     Verdict,
 )
 from bpfilter.rules.registry import REGISTRY, Context, Given, Option, Use, Word
+from bpfilter.rules.words import byte_length
 from bpfilter.source import Span
 
 # An extension with its options as one flat list: class, name, then for each option its

@@ -18,12 +18,12 @@ from bpfilter.rules.draft import (
     VERDICTS,
     Draft,
     Loaded,
-    byte_length,
 )
 from bpfilter.rules.getopt import SHORT, find_option
 from bpfilter.rules.model import Counters, Family, Protocol
 from bpfilter.rules.registry import REGISTRY, Option, Use, Word
 from bpfilter.rules.values import scan_number, to_number
+from bpfilter.rules.words import byte_length
 
 COMMANDS = frozenset("ACDEFILNPRSXZ")
 

@@ -17,6 +17,7 @@ from bpfilter.rules.check import check_table
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
 from bpfilter.rules.options import RuleParser, format_rule
+from bpfilter.rules.words import byte_length
 from bpfilter.source import Span
 
 #: iptables-restore's buffer holds 10240 bytes, newline and NUL among them.
@@ -25,6 +26,8 @@ MAX_LINE_BYTES = 10238
 MAX_ERRORS = 50
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]", re.ASCII)
+# NUL, and surrogates other than those that stand for bytes which were not UTF-8.
+_NOT_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 _NO_COUNTERS = Counters()
 
 
@@ -130,13 +133,13 @@ class _Reader:
         return Span(self.name, number, start + 1, (end or len(line)) + 1, line)
 
     def _check_line(self, line: str, number: int) -> None:
-        if len(line.encode("utf-8", "surrogateescape")) > MAX_LINE_BYTES:
+        if byte_length(line) > MAX_LINE_BYTES:
             span = Span(self.name, number, 1, 2, line[:200])
             raise RuleSyntaxError(f"a line may have {MAX_LINE_BYTES} bytes", span)
-        if "\0" in line:
-            at = line.index("\0")
-            span = self._span(line, number, at, at + 1)
-            raise RuleSyntaxError("a NUL byte: this is not text", span)
+        found = _NOT_TEXT.search(line)
+        if found is not None:
+            span = self._span(line, number, found.start(), found.end())
+            raise RuleSyntaxError("this is not text", span)
 
     def _table(self, line: str, number: int) -> None:
         words = line[1:].replace("\t", " ").split()

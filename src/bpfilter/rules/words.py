@@ -58,6 +58,16 @@ def split_words(line: str, name: str = "<argv>", number: int = 1, offset: int = 
     return words
 
 
+def byte_length(text: str) -> int:
+    """Give the length in bytes; characters that were not UTF-8 count as the bytes they were."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return len(text.encode("utf-8", "surrogatepass"))
+
+
 def quote(text: str) -> str:
     """Quote as xtables_save_string (libxtables/xtables.c)."""
     if _PLAIN.match(text):
@@ -120,8 +130,7 @@ def _quoted(line: str, at: int, name: str, number: int) -> tuple[str, int]:
 
 
 def _check_length(word: str, span: Span | None) -> None:
-    size = len(word) if word.isascii() else len(word.encode("utf-8", "surrogateescape"))
-    if size > MAX_WORD_BYTES:
+    if byte_length(word) > MAX_WORD_BYTES:
         raise RuleSyntaxError(
             "Parameter too long!", span, f"a word may have {MAX_WORD_BYTES} bytes"
         )
