@@ -51,6 +51,8 @@ HEADERS = (
     f.SCTP_ABORT_FLAGS,
     f.SCTP_SHUTDOWN_FLAGS,
 )
+#: Nothing but a header of their protocol may set bits of these.
+BITMAPS = ("tcp_options", "dccp_options", "sctp_chunks", "sctp_data_flags", "sctp_abort_flags")
 EXTENSIONS = (
     f.PROTO_GUARD,
     f.PROTO,
@@ -112,6 +114,7 @@ def check(extraction: Extraction, packet: bytes) -> Fields:
     found = extraction.run(packet)
     assert found is not None, packet.hex()
     assert {name: found[name] for name in want} == want, packet.hex()
+    assert not any(found[name] for name in BITMAPS if name not in want), packet.hex()
     return want
 
 

@@ -1,7 +1,9 @@
 """Whether the last 64 bits of the source address are made of the source MAC address.
 
 eui64_mt6 (net/ipv6/netfilter/ip6t_eui64.c), which the kernel allows where packets come
-in: PREROUTING, INPUT and FORWARD.
+in: PREROUTING, INPUT and FORWARD. An Ethernet device may bring a packet without a whole
+Ethernet header, such as multicast looped back to its sender: those are dropped, as
+stable kernels do since they check it (older ones compare with what happens to lie there).
 """
 
 from __future__ import annotations
