@@ -42,6 +42,7 @@ class KernelTypes:
     def __init__(self, source: _Source) -> None:
         self._source = source
         self._members: dict[tuple[str, str], Member] = {}
+        self._ids: dict[tuple[Kind, str], int | None] = {}
 
     @classmethod
     def from_btf(
@@ -89,7 +90,9 @@ class KernelTypes:
 
     def find_id(self, kind: Kind, name: str) -> int | None:
         """Give the id of a type (FUNC: a kernel function) in vmlinux, None if there is none."""
-        return self._source.find_id(kind, name)
+        if (kind, name) not in self._ids:
+            self._ids[kind, name] = self._source.find_id(kind, name)
+        return self._ids[kind, name]
 
     def type_id(self, kind: Kind, name: str) -> int:
         """As `find_id`. Raises: UnsupportedError if there is none."""

@@ -152,3 +152,15 @@ def test_functions_of_a_program() -> None:
     prototype = btf.type(btf.type(ids[0]).target)
     assert prototype.kind is Kind.FUNC_PROTO
     assert btf.type(prototype.target).name == "int"
+
+
+def test_functions_are_found_in_any_order() -> None:
+    writer = Writer()
+    for number in range(20_000):
+        writer.add(Kind.FUNC, f"f{number}")
+    btf = Btf(writer.build())
+    for number in (19_999, 0, 12_000, 19_998, 1):
+        found = btf.find(Kind.FUNC, f"f{number}")
+        assert found is not None
+        assert found.id == number + 1
+    assert btf.find(Kind.FUNC, "f20000") is None
