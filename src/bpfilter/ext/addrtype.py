@@ -5,10 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.errors import RefusedError
 from bpfilter.ext._values import fail
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
-from bpfilter.plan.nodes import All, Predicate, any_bit, equals, inverted_if
+from bpfilter.plan.nodes import (
+    U32,
+    All,
+    Any,
+    Not,
+    Predicate,
+    Test,
+    any_bit,
+    equals,
+    inverted_if,
+)
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import inverted, need_chains, only_one
@@ -19,11 +30,14 @@ _NAMES = (
     "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE",
 )  # fmt: skip
 _BIT = {name: 1 << index for index, name in enumerate(_NAMES)}
-# Types the IPv6 match asks of the address itself; all that are listed must hold.
-_IPV6_OF_ADDRESS = (_BIT["MULTICAST"], _BIT["UNICAST"], _BIT["UNSPEC"])
-# Types it asks of the route; one of those listed must hold.
+# Types the IPv6 match asks of the address itself (all that are listed must hold), and of
+# the route (one of those listed must hold).
+_IPV6_OF_ADDRESS = _BIT["MULTICAST"] | _BIT["UNICAST"] | _BIT["UNSPEC"]
 _IPV6_OF_ROUTE = _BIT["LOCAL"] | _BIT["ANYCAST"] | _BIT["UNREACHABLE"]
-_IPV6_ALL = sum(_IPV6_OF_ADDRESS) | _IPV6_OF_ROUTE
+_IPV6_ALL = _IPV6_OF_ADDRESS | _IPV6_OF_ROUTE
+
+_MULTICAST = 0xFF00_0000  # lowest first word of ff00::/8
+_MAPPED = 0xFFFF  # third word of ::ffff:0:0/96
 
 _SOURCE = {"": fields.SRC_TYPE, "in": fields.SRC_TYPE_IN, "out": fields.SRC_TYPE_OUT}
 _DESTINATION = {"": fields.DST_TYPE, "in": fields.DST_TYPE_IN, "out": fields.DST_TYPE_OUT}
@@ -92,12 +106,19 @@ class Addrtype(Match):
 
     # addrtype_mt_v1 (net/netfilter/xt_addrtype.c)
     def predicate(self, family: Family, rule: Rule) -> Predicate:
-        ask = _ask_ipv4 if family is Family.IPV4 else _ask_ipv6
         parts: list[Predicate] = []
-        if self.source is not None:
-            parts.append(ask(_SOURCE[self.limit], self.source))
-        if self.destination is not None:
-            parts.append(ask(_DESTINATION[self.limit], self.destination))
+        for types, of_route, of_address in (
+            (self.source, _SOURCE[self.limit], fields.SADDR),
+            (self.destination, _DESTINATION[self.limit], fields.DADDR),
+        ):
+            if types is None:
+                continue
+            if family is Family.IPV4:
+                asked = any_bit(of_route, types.bits)
+            else:
+                _refuse_routes(types, rule)
+                asked = _ask_ipv6(of_address, types)
+            parts.append(inverted_if(types.inverted, asked))
         return All(tuple(parts))
 
 
@@ -114,15 +135,30 @@ def _parse_types(use: Use, family: Family) -> Types:
     return Types(bits, use.inverted)
 
 
-def _ask_ipv4(field: Field, types: Types) -> Predicate:
-    return inverted_if(types.inverted, any_bit(field, types.bits))
+# match_lookup_rt6() looks up a route as if to send: the answer hangs on policy rules, on
+# which neighbours answer, and on a hash with a secret key. A program cannot do the same.
+def _refuse_routes(types: Types, rule: Rule) -> None:
+    asked = types.bits & _IPV6_OF_ROUTE
+    if asked:
+        raise RefusedError(
+            f"match 'addrtype' with type {Types(asked)} cannot be enforced as eBPF for IPv6 yet: "
+            "a program cannot look up a route",
+            rule.span,
+        )
 
 
-# match_type6
-def _ask_ipv6(field: Field, types: Types) -> Predicate:
-    parts: list[Predicate] = [
-        equals(field, bit, mask=bit) for bit in _IPV6_OF_ADDRESS if types.bits & bit
-    ]
-    if types.bits & _IPV6_OF_ROUTE:
-        parts.append(any_bit(field, types.bits & _IPV6_OF_ROUTE))
-    return inverted_if(types.inverted, All(tuple(parts)))
+# match_type6(), with the classes of __ipv6_addr_type() (net/ipv6/addrconf_core.c): all that
+# is not multicast is unicast, but for `::` and IPv4-mapped addresses.
+def _ask_ipv6(address: Field, types: Types) -> Predicate:
+    parts: list[Predicate] = []
+    unspecified = All(tuple(equals(address, 0, word=word) for word in range(4)))
+    multicast = Test(address, _MULTICAST, U32)
+    if types.bits & _BIT["MULTICAST"]:
+        parts.append(multicast)
+    if types.bits & _BIT["UNICAST"]:
+        upper_half = (equals(address, 0, word=word) for word in range(2))
+        mapped = All((*upper_half, equals(address, _MAPPED, word=2)))
+        parts.append(Not(Any((multicast, unspecified, mapped))))
+    if types.bits & _BIT["UNSPEC"]:
+        parts.append(unspecified)
+    return All(tuple(parts))
