@@ -10,7 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from tests.harness.engines import Counts, Engine, legacy_restore
+from tests.harness.engines import Counts, Engine, Refused, legacy_restore
 from tests.harness.netns import Lab, Namespace
 from tests.harness.packets import Packet, Theme, Via, random_packets
 from tests.harness.rules_gen import Knobs, random_ruleset, random_surroundings
@@ -74,6 +74,9 @@ def random_case(seed: int, packets: int = 400, knobs: Knobs | None = None) -> Ca
 class Duel:
     """Two engines, each with a lab of its own; `run` says how they differ over a case.
 
+    The first is the judge: what it does not take is no case (CalledProcessError), while
+    what only the second does not take is a difference.
+
     The calling process is kept on one processor, so that `-m cpu` and the order
     of packets are the same on both sides.
     """
@@ -104,7 +107,10 @@ class Duel:
         outcomes = []
         for engine, lab, traffic in zip(self.engines, self.labs, self.traffic, strict=True):
             legacy_restore(lab.firewall, case.version, case.surroundings)
-            engine.apply(lab.firewall, case.version, case.text)
+            try:
+                engine.apply(lab.firewall, case.version, case.text)
+            except Refused as error:
+                return [f"{engine.name} refuses: {error}"]
             flush_conntrack(lab.firewall)
             seen = traffic.exchange(case.packets)
             outcomes.append((engine.counts(lab.firewall, case.version), seen))

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tests.harness.netns import Namespace, run
+from bpfilter import Counters, Error, Family, Firewall, parse_saved
+from tests.harness.netns import Namespace
 
 Pair = tuple[int, int]
 
@@ -90,33 +88,35 @@ def legacy_restore(namespace: Namespace, version: int, text: str) -> None:
 
 
 class BpfEngine:
-    """This project, through its command."""
+    """This project, through its Python API (the commands are thin layers over it)."""
 
     name = "bpfilter"
 
     def apply(self, namespace: Namespace, version: int, text: str) -> None:
+        family = FAMILIES[version]
+        firewall = Firewall(namespace.path)
         try:
-            bpfilter("apply", *where(namespace, version), "-", stdin=text)
-        except subprocess.CalledProcessError as error:
-            raise Refused(error.stderr) from error
+            firewall.apply(parse_saved(text, "random", family))
+        except Error as error:
+            raise Refused("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
+        firewall.zero(family)  # rules that were in force before have kept their counters
 
     def counts(self, namespace: Namespace, version: int) -> Counts:
-        listed = json.loads(bpfilter("list", *where(namespace, version), "--json"))
+        table = Firewall(namespace.path).table(FAMILIES[version])
         counts = Counts()
-        for chain in listed["chains"]:
-            name = chain["name"]
-            if chain["policy"] is not None:
-                counts.policies[name] = chain["packets"], chain["bytes"]
-            counts.rules[name] = [(rule["packets"], rule["bytes"]) for rule in chain["rules"]]
+        for chain in table.chains if table else ():
+            if chain.policy is not None:
+                counts.policies[chain.name] = pair(chain.counters)
+            counts.rules[chain.name] = [pair(rule.counters) for rule in chain.rules]
         return counts
 
     def clear(self, namespace: Namespace) -> None:
-        bpfilter("clear", "--netns", namespace.name)
+        for family in Family:
+            Firewall(namespace.path).clear(family)
 
 
-def where(namespace: Namespace, version: int) -> tuple[str, ...]:
-    return ("--netns", namespace.name, f"-{version}")
+FAMILIES = {4: Family.IPV4, 6: Family.IPV6}
 
 
-def bpfilter(*words: str, stdin: str | None = None) -> str:
-    return run(sys.executable, "-m", "bpfilter", *words, stdin=stdin)
+def pair(counters: Counters) -> Pair:
+    return counters.packets, counters.bytes

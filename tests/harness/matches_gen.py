@@ -237,11 +237,13 @@ def owner(rng: random.Random, version: int) -> str:
         words.append(f"{maybe_not(rng)}--uid-owner {people(rng, pools.UIDS)}")
     if rng.random() < 0.4:
         words.append(f"{maybe_not(rng)}--gid-owner {people(rng, pools.GIDS)}")
-        if rng.random() < 0.4:
-            words.append("--suppl-groups")
     if not words or rng.random() < 0.2:
         words.append(f"{maybe_not(rng)}--socket-exists")
     return " ".join(words)
+
+
+def owner_groups(rng: random.Random, version: int) -> str:
+    return f"{maybe_not(rng)}--gid-owner {people(rng, pools.GIDS)} --suppl-groups"
 
 
 def people(rng: random.Random, ids: Sequence[int]) -> str:
@@ -421,6 +423,7 @@ KINDS = (
     Kind("addrtype", addrtype_in, 0.4, hooks=INCOMING),
     Kind("addrtype", addrtype_out, 0.4, hooks=frozenset((FORWARD, OUTPUT))),
     Kind("owner", owner, 2, hooks=frozenset((OUTPUT,))),
+    Kind("owner", owner_groups, 0.7, hooks=frozenset((OUTPUT,)), feature="suppl-groups"),
     Kind("physdev", physdev, 0.4),
     Kind("cpu", cpu, 0.4),
     Kind("comment", comment, 0.8),
