@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bpfilter.plan import fields
-from bpfilter.plan.nodes import All, Guard, Predicate, Test, equals, inverted_if
+from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, within
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import V6, Context, Given, Option, match
 from bpfilter.rules.values import U32, format_range, inverted, number, number_range, only_one
@@ -75,7 +75,7 @@ class Frag(Match):
             "--fragmore": equals(fields.FRAG_MORE, 1),
             "--fraglast": equals(fields.FRAG_MORE, 0),
         }
-        same = Test(fields.FRAG_ID, low, high)
+        same = within(fields.FRAG_ID, low, high)
         return All(
             (
                 Guard(fields.FRAG_GUARD),

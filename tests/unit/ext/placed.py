@@ -1,0 +1,68 @@
+"""Rules at their place: some extensions are only taken in certain tables and chains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bpfilter.rules.listing import describe_rule
+from bpfilter.rules.model import Family, Rule
+from bpfilter.rules.options import format_rule, parse_rule
+from bpfilter.rules.registry import Context
+from bpfilter.rules.words import split_words
+from tests.unit.ext.support import V4, V6
+
+FILES = ("meta_spellings.txt", "state_spellings.txt", "target_spellings.txt")
+
+
+@dataclass(frozen=True)
+class Place:
+    """`SETNAME` in a rule is the name of an ipset of the family."""
+
+    table: str = "filter"
+    chain: str = "INPUT"
+    family: Family = V4
+
+    def words(self, words: str) -> str:
+        return words.replace("SETNAME", f"bpf{self.family.value}")
+
+    def parse(self, words: str) -> Rule:
+        context = Context(self.family, self.table, self.chain)
+        return parse_rule(split_words(f"-A {self.chain} {self.words(words)}", "rules"), context)[1]
+
+    def saved(self, words: str) -> str:
+        """Give the rule as iptables-save would print it, without `-A CHAIN`."""
+        line = format_rule(self.parse(words), self.chain, self.family)
+        return line.removeprefix(f"-A {self.chain} ")
+
+    def listed(self, words: str) -> str:
+        """Give what `iptables -nvL` shows of the rule's matches and target."""
+        return describe_rule(self.parse(words), self.family).strip()
+
+
+@dataclass(frozen=True)
+class PlacedSpelling:
+    """A line of a table of spellings; `accepted` is iptables' answer."""
+
+    extension: str
+    place: Place
+    accepted: bool
+    words: str
+
+    def __str__(self) -> str:
+        place = self.place
+        return f"{place.family.command} -t {place.table} -A {place.chain} {self.words}"
+
+
+def read_placed(name: str) -> list[PlacedSpelling]:
+    """Read a table beside this module; `@ TABLE CHAIN` sets the place of what follows."""
+    made = []
+    table, chain = "", ""
+    for line in Path(__file__).with_name(name).read_text().splitlines():
+        if line.startswith("@"):
+            _, table, chain = line.split()
+        elif line and not line.startswith("#"):
+            extension, digit, sign, words = line.split(" ", 3)
+            place = Place(table, chain, V4 if digit == "4" else V6)
+            made.append(PlacedSpelling(extension, place, sign == "+", words))
+    return made
