@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+
 import pytest
 
 from bpfilter import Counters, Family, Firewall, RefusedError, RuleError, format_saved, parse_saved
@@ -20,9 +23,26 @@ def rules(*lines: str, policy: str = "ACCEPT", family: Family = Family.IPV4) -> 
 def pinged(namespace: Namespace, address: str = "127.0.0.1") -> bool:
     command = "ping", "-c", "1", "-W", "0.3", address
     with namespace.entered():
-        import subprocess
-
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def reached(namespace: Namespace, *addresses: str) -> set[str]:
+    """Tell which of the addresses a datagram reaches, over loopback, where delivery is at once."""
+    found = set()
+    with namespace.entered():
+        listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with listener, sender:
+        listener.bind(("0.0.0.0", 0))
+        listener.settimeout(0)
+        for address in addresses:
+            try:
+                sender.sendto(b"x", (address, listener.getsockname()[1]))
+                listener.recv(16)
+                found.add(address)
+            except (PermissionError, BlockingIOError):
+                continue
+    return found
 
 
 def table(firewall: Firewall, family: Family = Family.IPV4) -> Table:

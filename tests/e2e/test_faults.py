@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ from bpfilter import Error, Family, Firewall
 from bpfilter.errors import BusyError, StateError
 from bpfilter.firewall.store import open_store
 from bpfilter.rules.model import Hook, Ruleset
-from tests.e2e.test_apply import pinged, rules, table
+from tests.e2e.test_apply import reached, rules, table
 from tests.harness import faults
 from tests.harness.netns import Namespace
 
@@ -37,7 +38,9 @@ NEW = rules(
 
 def in_force(firewall: Firewall, namespace: Namespace) -> Ruleset | None:
     """Tell by packets alone which ruleset is in force, and that it is whole."""
-    dropped = {n for n in (2, 3, 4, 9) if not pinged(namespace, f"127.0.0.{n}")}
+    addresses = {f"127.0.0.{n}": n for n in (2, 3, 4, 9)}
+    got = reached(namespace, *addresses)
+    dropped = {n for address, n in addresses.items() if address not in got}
     if dropped == {2, 3, 9}:
         return OLD
     if dropped == {2, 4, 9}:
@@ -69,7 +72,7 @@ def test_killed_at_every_step(
         firewall.clear(Family.IPV4)
         if before is not None:
             firewall.apply(before)
-            assert not pinged(namespace, "127.0.0.2")
+            assert not reached(namespace, "127.0.0.2")
         victim = Firewall(str(namespace.path), kernel=faults.killing(step))
         assert faults.killed_in_child(lambda: victim.apply(NEW))  # noqa: B023 - runs at once
         found = in_force(firewall, namespace)
@@ -106,7 +109,7 @@ def test_a_link_taken_away_is_noticed_and_repaired(
     with firewall.kernel.in_netns(str(namespace.path)):
         store = open_store(firewall.kernel)
     store.link_path(Family.IPV4, Hook.INPUT).unlink()
-    assert pinged(namespace, "127.0.0.2")
+    assert reached(namespace, "127.0.0.2")
     problems = firewall.status().families[0].problems
     assert any("INPUT" in problem for problem in problems)
     firewall.apply(OLD)
@@ -156,8 +159,6 @@ def test_two_writers_at_once(firewall: Firewall, namespace: Namespace) -> None:
 @pytest.mark.slow
 def test_five_hundred_swaps_let_nothing_through(firewall: Firewall, namespace: Namespace) -> None:
     # Both rulesets drop UDP to port 9; a socket there must see nothing while they are swapped.
-    import socket
-
     drop = "-A INPUT -p udp --dport 9 -j DROP"
     one = rules(drop, "-A INPUT -s 192.0.2.1/32 -j DROP")
     two = rules("-A INPUT -s 192.0.2.2/32 -j DROP", drop)

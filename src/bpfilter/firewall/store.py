@@ -115,7 +115,10 @@ class Store:
                 "('nft list hooks' or 'bpftool net' shows it); detach it first",
             ) from error
         with link:
-            pins.pin_over(self.kernel, link.fd, path)
+            # Not pinned beside and renamed: a pin under another name would outlive a killed
+            # command, and keep the hook busy.
+            self.kernel.remove(path)
+            link.pin(path)
 
     def link_path(self, family: Family, hook: Hook) -> Path:
         return self.pins / f"{family.command}-{hook.name}"
