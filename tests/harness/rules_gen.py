@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tests.harness import pools
-from tests.harness.matches_gen import ANYWHERE, FORWARD, INPUT, KINDS, OUTPUT, Kind, maybe_not
+from tests.harness.header_matches import maybe_not
+from tests.harness.match_kinds import ANYWHERE, FORWARD, INPUT, KINDS, OUTPUT, Kind
 from tests.harness.pools import POOLS, weighted
 
 FINAL = ("-j ACCEPT", "-j DROP", "-j RETURN")
