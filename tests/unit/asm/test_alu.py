@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpfilter.asm.alu import U32, U64, signed
@@ -62,8 +62,11 @@ BINARY = [
     ("lsh32", 1, 33, 2),
     ("lsh32", 3, 31, MIN32),
     ("rsh", U64, 63, 1),
+    ("rsh", U64, 65, MIN64 - 1),
     ("rsh32", U64, 31, 1),
+    ("rsh32", U64, 33, MIN32 - 1),
     ("arsh", MIN64, 63, U64),
+    ("arsh", MIN64, 66, 7 << 61),
     ("arsh", MIN64 - 1, 62, 1),
     ("arsh32", MIN32, 31, U32),  # and the upper half is zero
     ("arsh32", MIN32 - 1, 30, 1),
@@ -133,6 +136,7 @@ def test_one_operand(operation: str, a: int, expected: int) -> None:
     assert compute(operation, a) == expected
 
 
+@settings(max_examples=30)
 @given(u64, u64)
 def test_division_and_remainder_fit_together(a: int, b: int) -> None:
     for suffix, mask in (("", U64), ("32", U32)):
@@ -171,6 +175,7 @@ def jumps(operation: str, a: int, b: int, operand: Reg | int) -> bool:
 
 
 @pytest.mark.parametrize("operation", JUMPS)
+@settings(max_examples=30)
 @given(u64, u64)
 def test_conditions(operation: str, a: int, b: int) -> None:
     meaning = JUMPS[operation]
@@ -179,6 +184,7 @@ def test_conditions(operation: str, a: int, b: int) -> None:
 
 
 @pytest.mark.parametrize("operation", JUMPS)
+@settings(max_examples=30)
 @given(u64, st.integers(-(1 << 31), (1 << 31) - 1))
 def test_conditions_on_immediates(operation: str, a: int, imm: int) -> None:
     meaning = JUMPS[operation]
@@ -186,6 +192,7 @@ def test_conditions_on_immediates(operation: str, a: int, imm: int) -> None:
     assert jumps(f"{operation}32", a, 0, imm) == meaning(a & U32, imm & U32, 32)
 
 
+@settings(max_examples=30)
 @given(u64)
 def test_a_number_is_less_than_itself_never(a: int) -> None:
     for operation in ("jne", "jgt", "jlt", "jsgt", "jslt"):

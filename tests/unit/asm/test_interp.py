@@ -193,6 +193,18 @@ def test_calls_take_the_argument_registers() -> None:
     assert Machine(assemble(program)).run(0) != 5
 
 
+def test_frames_are_given_back() -> None:
+    def program(b: Builder) -> None:
+        for _ in range(20):
+            b.call_sub("sub")
+        b.exit()
+        b.label("sub")
+        b.mov(R0, 42)
+        b.exit()
+
+    assert Machine(assemble(program)).run(0) == 42
+
+
 @pytest.mark.parametrize("depth", [7, 8])
 def test_eight_frames_at_most(depth: int) -> None:
     def program(b: Builder) -> None:
@@ -471,7 +483,7 @@ def test_probe_read_kernel_gives_zeros_for_what_cannot_be_read() -> None:
         b.mov(R3, R1)
         b.mov(R1, R10)
         b.add(R1, -8)
-        b.mov(R2, 4)
+        b.imm64(R2, 7 << 32 | 4)  # the size is 32 bits
         b.call(Helper.PROBE_READ_KERNEL)
         b.mov(R6, R0)
         b.load(R0, R10, -8, Size.W)

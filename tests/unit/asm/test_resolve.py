@@ -31,6 +31,22 @@ def test_distances_count_slots() -> None:
     assert call.imm == 1
 
 
+def test_a_subprogram_may_stand_before_its_use() -> None:
+    b = Builder()
+    b.jump("main")
+    b.label("sub")
+    b.exit()
+    b.label("main")
+    b.load_func(R1, "sub")  # slots 2 and 3
+    b.call_sub("sub")  # slot 4
+    b.exit()
+    insns = resolve(b.build())
+    assert insns[2].imm == 0xFFFF_FFFE  # -2 in the first slot, and 0 in the second
+    assert insns[3].imm == -4
+    assert [insn.imm for insn in decode(encode(insns))] == [insn.imm for insn in insns]
+    assert flow(insns).entries == (0, 1)
+
+
 def test_resolving_keeps_other_names() -> None:
     b = Builder()
     b.load_map(R1, "m")
