@@ -10,6 +10,7 @@ import contextlib
 import ipaddress
 import random
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -123,6 +124,7 @@ def random_tables(rng: random.Random) -> list[str]:
     for number in range(20, 24):
         members = "/".join(map(str, rng.sample(range(2, 9), rng.randrange(1, 4))))
         lines.append(f"nexthop add id {number} group {members}")
+    lines.append("nexthop add id 24 group 1")
     return [*lines, *(random_route(rng) for _ in range(rng.randrange(10, 200)))]
 
 
@@ -138,8 +140,8 @@ def random_route(rng: random.Random) -> str:
     if kind in DEAD_ENDS:
         return f"route append {kind} {to} {table} {extra}"
     if kind == "nexthop":
-        kind = rng.choice(("unicast", "local", "local", "broadcast", "anycast"))
-        number = rng.choice((*range(1, 9), *range(20, 24)))
+        kind = rng.choice(("unicast", "local", "broadcast", "broadcast", "anycast"))
+        number = rng.choice((1, 24, 24, 24, *range(1, 9), *range(20, 25)))
         return f"route append {kind} {to} nhid {number} {table} {extra}"
     if kind == "multipath":
         hops = " ".join(f"nexthop dev {rng.choice(PORTS)}" for _ in range(rng.randrange(1, 4)))
@@ -173,16 +175,39 @@ def frame(source: int, destination: int, port: int = 0) -> bytes:
     return ethernet(OUR_MAC.format(port), WIRE_MAC.format(port), ETH_P_IP, body)
 
 
-def in_text(record: dict[str, int]) -> str:
-    source, destination = (ipaddress.IPv4Address(record[end] >> 96) for end in ("saddr", "daddr"))
-    return f"{source} > {destination}"
+def judge(
+    router: Router,
+    recorder: Recorder,
+    asked: tuple[Field, ...],
+    pool: list[int],
+    rng: random.Random,
+) -> int:
+    """Send packets between addresses of the pool; give how many came to the hook.
+
+    A route may go between the kernel's answer and ours: what differs is asked again, once
+    the kernel's own reaction to changed links (up to a second late) is over.
+    """
+    router.send([frame(rng.choice(pool), rng.choice(pool)) for _ in range(PACKETS // 4)])
+    records = recorder.take()
+    again = differing(records, asked)
+    if again:
+        time.sleep(1.5)
+        router.send([frame(*ends(record)) for record in again])
+        assert not differing(recorder.take(), asked)
+    return len(records)
 
 
-def compare(records: list[dict[str, int]], asked: tuple[Field, ...]) -> None:
-    for record in records:
-        ours = [record[one.name] for one in asked]
-        kernels = [record["mark"] >> shift & 0x3F for shift in (0, 6, 12, 18)]
-        assert ours == kernels, in_text(record)
+def ends(record: dict[str, int]) -> tuple[int, int]:
+    return record["saddr"] >> 96, record["daddr"] >> 96
+
+
+def differing(records: list[dict[str, int]], asked: tuple[Field, ...]) -> list[dict[str, int]]:
+    return [
+        record
+        for record in records
+        if [record[one.name] for one in asked]
+        != [record["mark"] >> shift & 0x3F for shift in (0, 6, 12, 18)]
+    ]
 
 
 def change_links(router: Router, rng: random.Random) -> None:
@@ -214,10 +239,7 @@ def test_prerouting(router: Router, seed: int) -> None:
         (*asked, fields.MARK, fields.SADDR, fields.DADDR),
     ) as recorder:
         for _ in range(4):
-            router.send([frame(rng.choice(pool), rng.choice(pool)) for _ in range(PACKETS // 4)])
-            records = recorder.take()
-            total += len(records)
-            compare(records, asked)
+            total += judge(router, recorder, asked, pool, rng)
             change_links(router, rng)
     assert total >= PACKETS
 
@@ -233,7 +255,4 @@ def test_forward(router: Router, seed: int) -> None:
     with Recorder(
         router.inside, Family.IPV4, Hook.FORWARD, (*asked, fields.MARK, fields.SADDR, fields.DADDR)
     ) as recorder:
-        router.send([frame(rng.choice(pool), rng.choice(pool)) for _ in range(PACKETS)])
-        records = recorder.take()
-        assert records
-        compare(records, asked)
+        assert judge(router, recorder, asked, pool, rng)
