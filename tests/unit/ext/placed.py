@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpfilter.rules.listing import describe_rule
@@ -42,12 +42,13 @@ class Place:
 
 @dataclass(frozen=True)
 class PlacedSpelling:
-    """A line of a table of spellings; `accepted` is iptables' answer."""
+    """A rule of a table of spellings, and iptables' answer: `saved` is None if it refuses."""
 
     extension: str
     place: Place
-    accepted: bool
     words: str
+    saved: str | None
+    listed: str = ""
 
     def __str__(self) -> str:
         place = self.place
@@ -55,14 +56,20 @@ class PlacedSpelling:
 
 
 def read_placed(name: str) -> list[PlacedSpelling]:
-    """Read a table beside this module; `@ TABLE CHAIN` sets the place of what follows."""
-    made = []
+    """Read a table beside this module, whose first lines say how it is written."""
+    made: list[PlacedSpelling] = []
     table, chain = "", ""
     for line in Path(__file__).with_name(name).read_text().splitlines():
-        if line.startswith("@"):
-            _, table, chain = line.split()
-        elif line and not line.startswith("#"):
-            extension, digit, sign, words = line.split(" ", 3)
+        sign, _, rest = line.strip().partition(" ")
+        if sign == "@":
+            table, chain = rest.split()
+        elif sign in ("+", "-"):
+            extension, digit, words = rest.split(" ", 2)
             place = Place(table, chain, V4 if digit == "4" else V6)
-            made.append(PlacedSpelling(extension, place, sign == "+", words))
+            saved = place.words(words) if sign == "+" else None
+            made.append(PlacedSpelling(extension, place, words, saved))
+        elif sign == "=":
+            made[-1] = replace(made[-1], saved=rest)
+        elif sign == ">":
+            made[-1] = replace(made[-1], listed=rest)
     return made

@@ -11,8 +11,8 @@ from tests.unit.ext.support import V6
 from tests.unit.ext.test_packet_contract import check
 
 SPELLINGS = [spelling for name in FILES for spelling in read_placed(name)]
-ACCEPTED = [spelling for spelling in SPELLINGS if spelling.accepted]
-REFUSED = [spelling for spelling in SPELLINGS if not spelling.accepted]
+ACCEPTED = [spelling for spelling in SPELLINGS if spelling.saved is not None]
+REFUSED = [spelling for spelling in SPELLINGS if spelling.saved is None]
 
 ENFORCED = {spelling.extension for spelling in read_placed("meta_spellings.txt")}
 
@@ -39,6 +39,12 @@ def is_unread(spelling: PlacedSpelling) -> bool:
     words = set(spelling.words.replace(",", " ").split())
     routed = spelling.extension == "addrtype" and spelling.place.family is V6 and words & ROUTED
     return bool(words & UNREAD or routed)
+
+
+@pytest.mark.parametrize("spelling", ACCEPTED, ids=str)
+def test_printed_as_iptables_prints(spelling: PlacedSpelling) -> None:
+    assert spelling.place.saved(spelling.words) == spelling.saved
+    assert spelling.place.listed(spelling.words) == spelling.listed
 
 
 @pytest.mark.parametrize("spelling", [s for s in ACCEPTED if s.words not in UNREADABLE], ids=str)
