@@ -25,7 +25,7 @@ def switch_on(family: Family) -> None:
     from pyroute2.nftables.expressions import genex
     from pyroute2.nftables.main import NFTables
 
-    state = genex("ct", {"dreg": "NFT_REG_1", "key": "NFT_CT_STATE"})
+    state = genex("ct", {"dreg": _NFT_REG_1, "key": _NFT_CT_STATE})
     nft = NFTables(nfgen_family=int(family))
     try:
         nft.table("add", name=TABLE)
@@ -57,3 +57,5 @@ def switch_off(family: Family) -> None:
 
 
 _ENOENT = 2
+_NFT_REG_1 = 1  # include/uapi/linux/netfilter/nf_tables.h
+_NFT_CT_STATE = 0
