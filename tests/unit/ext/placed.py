@@ -10,7 +10,7 @@ from bpfilter.rules.model import Family, Rule
 from bpfilter.rules.options import format_rule, parse_rule
 from bpfilter.rules.registry import Context
 from bpfilter.rules.words import split_words
-from tests.unit.ext.support import V4, V6
+from tests.unit.ext.support import V4, V6, Outcome, Values, outcome
 
 FILES = ("meta_spellings.txt", "state_spellings.txt", "target_spellings.txt")
 
@@ -38,6 +38,11 @@ class Place:
     def listed(self, words: str) -> str:
         """Give what `iptables -nvL` shows of the rule's matches and target."""
         return describe_rule(self.parse(words), self.family).strip()
+
+    def decide(self, words: str, values: Values | None = None) -> Outcome:
+        """Decide the last match of a rule on fields; those not named are 0."""
+        rule = self.parse(words)
+        return outcome(rule.matches[-1].predicate(self.family, rule), values or {})
 
 
 @dataclass(frozen=True)
