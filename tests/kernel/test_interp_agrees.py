@@ -22,17 +22,15 @@ from bpfilter.kernel.linux import LinuxKernel
 from tests.harness import insns_gen
 from tests.harness.insns_gen import STATE, STATE_BYTES, Step
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(sys.byteorder != "little", reason="the interpreter is little-endian"),
-]
+pytestmark = pytest.mark.skipif(
+    sys.byteorder != "little", reason="the interpreter is a little-endian machine"
+)
 
 ETHERNET_FRAME = bytes(64)
 
 
-def run_in_kernel(insns: tuple[Insn, ...], state: bytes) -> tuple[int, bytes]:
+def run_in_kernel(kernel: LinuxKernel, insns: tuple[Insn, ...], state: bytes) -> tuple[int, bytes]:
     """Test-run a program; R0 (32 bits) and the state it leaves."""
-    kernel = LinuxKernel()
     array = MapSpec(STATE, MapType.ARRAY, 4, STATE_BYTES, 1, contents=state)
     spec = ProgramSpec("random", ProgramType.SCHED_CLS, insns)
     with (
@@ -54,9 +52,9 @@ def run_in_interpreter(insns: tuple[Insn, ...], state: bytes) -> tuple[int, byte
 
 
 @settings(max_examples=400, deadline=None)
-@given(insns_gen.programs, insns_gen.states)
-def test_random_programs(drawn: list[Step], state: bytes) -> None:
+@given(drawn=insns_gen.programs, state=insns_gen.states)
+def test_random_programs(kernel: LinuxKernel, drawn: list[Step], state: bytes) -> None:
     insns = resolve(insns_gen.assemble(drawn))
     note(show(insns))
     assert check(insns) == []
-    assert run_in_interpreter(insns, state) == run_in_kernel(insns, state)
+    assert run_in_interpreter(insns, state) == run_in_kernel(kernel, insns, state)

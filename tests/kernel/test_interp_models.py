@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -13,16 +14,15 @@ from hypothesis import strategies as st
 from bpfilter.abi.bpf import MapType, ProgramType
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R9, Insn, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R7, R9, R10, Insn, Size
 from bpfilter.asm.interp import Machine
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import ArrayModel, HashModel, MapModel, ProgramArrayModel
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
+from bpfilter.btf.query import KernelTypes
 from bpfilter.kernel.linux import LinuxKernel
-
-pytestmark = pytest.mark.kernel
 
 ETHERNET_FRAME = bytes(64)
 ENTRIES = 4
@@ -88,8 +88,7 @@ orders = st.one_of(
 Outcome = tuple[list[int], dict[int, int]]
 
 
-def in_kernel(kind: Kind, given_orders: list[Order]) -> Outcome:
-    kernel = LinuxKernel()
+def in_kernel(kernel: LinuxKernel, kind: Kind, given_orders: list[Order]) -> Outcome:
     types = {"array": MapType.ARRAY, "hash": MapType.HASH}
     with (
         Map.create(kernel, MapSpec("order", MapType.ARRAY, 4, ORDER_BYTES, 1)) as order,
@@ -127,9 +126,9 @@ def in_interpreter(kind: Kind, given_orders: list[Order]) -> Outcome:
 
 @pytest.mark.parametrize("kind", ["array", "hash"])
 @settings(max_examples=100, deadline=None)
-@given(st.lists(orders, max_size=30))
-def test_maps(kind: Kind, given_orders: list[Order]) -> None:
-    assert in_interpreter(kind, given_orders) == in_kernel(kind, given_orders)
+@given(given_orders=st.lists(orders, max_size=30))
+def test_maps(kernel: LinuxKernel, kind: Kind, given_orders: list[Order]) -> None:
+    assert in_interpreter(kind, given_orders) == in_kernel(kernel, kind, given_orders)
 
 
 def counting_tail_calls() -> tuple[Insn, ...]:
@@ -150,9 +149,8 @@ def counting_tail_calls() -> tuple[Insn, ...]:
     return b.build()
 
 
-def test_tail_calls_end_at_the_same_number() -> None:
+def test_tail_calls_end_at_the_same_number(kernel: LinuxKernel) -> None:
     insns = counting_tail_calls()
-    kernel = LinuxKernel()
     with ExitStack() as stack:
         count = stack.enter_context(Map.create(kernel, MapSpec("count", MapType.ARRAY, 4, 8, 1)))
         programs = stack.enter_context(
@@ -174,3 +172,62 @@ def test_tail_calls_end_at_the_same_number() -> None:
         memory=memory,
     )
     assert machine.run(memory.add("ctx", 192).base) == expected
+
+
+def counting_up() -> tuple[Insn, ...]:
+    """Add up the numbers between the two s32 in the map "range"; R0 is sum, or error."""
+    b = Builder()
+    b.mov(R7, 0)
+    b.load_map_value(R9, "range")
+    b.load(R2, R9, 0, Size.W)
+    b.load(R3, R9, 4, Size.W)
+    _iterate(b, "bpf_iter_num_new")
+    b.mov(R6, R0)
+    b.label("again")
+    _iterate(b, "bpf_iter_num_next")
+    b.jeq(R0, 0, "done")
+    b.load(R1, R0, 0, Size.W)
+    b.add32(R7, R1)
+    b.jump("again")
+    b.label("done")
+    _iterate(b, "bpf_iter_num_destroy")
+    b.mov32(R0, R6)
+    b.jne32(R0, 0, "out")
+    b.mov32(R0, R7)
+    b.label("out")
+    b.exit()
+    return b.build()
+
+
+def _iterate(b: Builder, kfunc: str) -> None:
+    b.mov(R1, R10)
+    b.add(R1, -8)
+    b.kfunc(kfunc)
+
+
+RANGES = [
+    (0, 10),
+    (5, 5),
+    (-4, 3),
+    (6, 2),
+    (0, (1 << 23) + 1),
+    (-(1 << 31), 0),
+    (-(1 << 31), 3 - (1 << 31)),
+]
+
+
+def test_number_iterators(kernel: LinuxKernel, types: KernelTypes) -> None:
+    memory = Memory()
+    model = ArrayModel(memory, "range", 8)
+    machine = Machine(counting_up(), {"range": model}, memory=memory)
+    spec = ProgramSpec("counting_up", ProgramType.SCHED_CLS, counting_up())
+    with (
+        Map.create(kernel, MapSpec("range", MapType.ARRAY, 4, 8, 1)) as made,
+        Program.load(kernel, spec, {"range": made}, types) as program,
+    ):
+        for start, end in RANGES:
+            numbers = struct.pack("<ii", start, end)
+            made.update(0, numbers)
+            model.put(0, numbers)
+            expected = program.test_run(ETHERNET_FRAME).retval
+            assert machine.run(0) & 0xFFFF_FFFF == expected, (start, end)

@@ -20,7 +20,7 @@ from typing import Final, cast
 from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import HELPER_NAMES
 from bpfilter.asm import alu
-from bpfilter.asm.fakes import HELPERS, Args, Fake
+from bpfilter.asm.fakes import HELPERS, KFUNCS, Args, Fake
 from bpfilter.asm.insn import Insn, Ref, RefKind
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import MapModel, ProgramArrayModel
@@ -41,8 +41,8 @@ class Machine:
 
     `insns` may be resolved or not; maps, kernel functions and types are found by the names
     in their references, so programs decoded from bytes can only use helpers. `helpers` and
-    `kfuncs` are called with the machine and the tuple R1-R5; `helpers` add to, and
-    override, those in fakes.py. A missing one is an error when it is called. `budget` is
+    `kfuncs` are called with the machine and the tuple R1-R5; they add to, and override,
+    those in fakes.py. A missing one is an error when it is called. `budget` is
     how many instructions a run may execute. `on_map_write(name, offset)` is called after
     every write of a program into a map's values.
     """
@@ -60,7 +60,7 @@ class Machine:
     ) -> None:
         self.maps = dict(maps or {})
         self.helpers: dict[int, Fake] = {**HELPERS, **(helpers or {})}
-        self.kfuncs = dict(kfuncs or {})
+        self.kfuncs: dict[str, Fake] = {**KFUNCS, **(kfuncs or {})}
         self.memory = memory if memory is not None else Memory()
         self.budget = budget
         self.type_ids: dict[str, int] = {}

@@ -291,7 +291,7 @@ def test_helpers_and_kfuncs_get_five_arguments_and_give_r0() -> None:
         seen.append(args)
         return -1
 
-    def cast(machine: Machine, args: Args) -> int:
+    def cast(machine: Machine, args: Args) -> int:  # instead of the one in fakes.py
         assert args[1] == machine.type_ids["sk_buff"]
         return args[0] - 1
 
@@ -496,3 +496,54 @@ def test_probe_read_kernel_gives_zeros_for_what_cannot_be_read() -> None:
     assert machine.run(region.base) == 0x201
     assert machine.run(region.base + 2) == -14 & U64  # EFAULT
     assert machine.run(0) == -14 & U64
+
+
+def test_a_cast_changes_nothing() -> None:
+    def program(b: Builder) -> None:
+        b.type_id(R2, "sk_buff")
+        b.kfunc("bpf_rdonly_cast")
+        b.exit()
+
+    assert Machine(assemble(program)).run(1234) == 1234
+
+
+def summing(b: Builder) -> None:
+    # The sum of the numbers from the lower to the upper half of R1; the error above them.
+    b.mov(R2, R1)
+    b.mov(R3, R1)
+    b.rsh(R3, 32)
+    b.mov(R1, R10)
+    b.add(R1, -8)
+    b.kfunc("bpf_iter_num_new")
+    b.mov(R7, R0)
+    b.lsh(R7, 32)
+    b.label("again")
+    b.mov(R1, R10)
+    b.add(R1, -8)
+    b.kfunc("bpf_iter_num_next")
+    b.jeq(R0, 0, "done")
+    b.loadsx(R1, R0, 0, Size.W)
+    b.add(R7, R1)
+    b.jump("again")
+    b.label("done")
+    b.mov(R1, R10)
+    b.add(R1, -8)
+    b.kfunc("bpf_iter_num_destroy")
+    b.load(R0, R10, -8)
+    b.or_(R0, R7)
+    b.exit()
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "total"),
+    [(0, 0, 0), (0, 5, 10), (-3, 3, -3), (7, 8, 7), (-(1 << 31), -(1 << 31) + 1, -(1 << 31))],
+)
+def test_number_iterators(start: int, end: int, total: int) -> None:
+    machine = Machine(assemble(summing))
+    argument = end % (1 << 32) << 32 | start % (1 << 32)
+    assert machine.run(argument) == total & U64
+
+
+@pytest.mark.parametrize(("start", "end", "code"), [(1, 0, 22), (0, abi.MAX_LOOPS + 1, 7)])
+def test_number_iterators_that_cannot_be(start: int, end: int, code: int) -> None:
+    assert Machine(assemble(summing)).run(end << 32 | start) == -code << 32 & U64
