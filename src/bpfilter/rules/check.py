@@ -86,6 +86,8 @@ def _loops(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
     chains = {chain.name: chain for chain in table.chains}
     done: set[str] = set()
     for start in base:
+        if start not in chains:
+            continue
         path: dict[str, Iterator[Rule]] = {start: _followed(chains[start])}
         while path:
             name = next(reversed(path))

@@ -58,6 +58,10 @@ def read_saved(
         try:
             reader.line(line, number)
         except SourceError as error:
+            if error.span is None:
+                error.span = Span(name, number, 1, len(line) + 1, line)
+            if line.endswith("\r"):
+                error.hint = "the file has DOS line ends"
             reader.errors.append(error)
     reader.end(text)
     return Ruleset(family, tuple(reader.tables.values())), tuple(reader.errors)
@@ -142,15 +146,14 @@ class _Reader:
             raise RuleSyntaxError("this is not text", span)
 
     def _table(self, line: str, number: int) -> None:
-        words = line[1:].replace("\t", " ").split()
+        words = _fields(line)
         if not words:
             raise RuleSyntaxError("table name invalid", self._span(line, number))
         if words[0] not in TABLES:
             self.skipping = True
             start = line.index(words[0])
             span = self._span(line, number, start, start + len(words[0]))
-            hint = "the file has DOS line ends" if line.endswith("\r") else ""
-            raise RuleSyntaxError(f"unable to initialize table '{words[0]}'", span, hint)
+            raise RuleSyntaxError(f"unable to initialize table '{words[0]}'", span)
         self.skipping = False
         self.draft = TableDraft(words[0], self.family)
         self.parser = RuleParser(self.family, words[0], self.draft.chains)
@@ -164,8 +167,7 @@ class _Reader:
         self.errors += check_table(table)
 
     def _chain(self, draft: TableDraft, line: str, number: int) -> None:
-        words = line[1:].replace("\t", " ").split(" ")
-        words = [word for word in words if word]
+        words = _fields(line)
         span = self._span(line, number)
         if not words:
             raise RuleSyntaxError("chain name invalid", span)
@@ -200,3 +202,8 @@ class _Reader:
             missing = "]" if "]" not in line else ":"
             raise RuleSyntaxError(f"Bad line {number}: need {missing}", self._span(line, number))
         return Counters(int(found[1]), int(found[2])), found.end()
+
+
+# strtok(line + 1, " \t\n")
+def _fields(line: str) -> list[str]:
+    return [word for word in line[1:].replace("\t", " ").split(" ") if word]
