@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.compiler.build import Compiled, Target, compile_table
-from bpfilter.errors import RuleError
+from bpfilter.errors import RuleError, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.store import Store
@@ -96,15 +96,13 @@ def apply(
     compiled = compile_table(table, family, target)
     recover(store)
     old = store.slot(family)
-    replaced = store.generation(family)
-    conntrack_was_on = replaced is not None and replaced.needs_conntrack
     slot = dispatch.SLOTS[1] if old == dispatch.SLOTS[0] else dispatch.SLOTS[0]
     with ExitStack() as stack:
         loaded = load(store.kernel, stack, compiled, target)
         store.ensure_attached(family, target.types)
         store.drop_slot(family, slot)
         try:
-            if compiled.needs_conntrack and not conntrack_was_on:
+            if compiled.needs_conntrack and not conntrack.is_on(store.kernel, family):
                 conntrack.switch_on(family)
             store.pin_slot(family, slot, loaded.maps, loaded.programs)
             generation = _describe(loaded, slot, source, seed, target)
@@ -116,7 +114,7 @@ def apply(
             raise
         store.select(family, slot)
     recover(store)
-    if not compiled.needs_conntrack and conntrack_was_on:
+    if not compiled.needs_conntrack and conntrack.is_on(store.kernel, family):
         conntrack.switch_off(family)
     return generation
 
@@ -125,13 +123,21 @@ def recover(store: Store) -> None:
     """Finish what an interrupted command began: carry counters over, unload the rest."""
     for family in dispatch.FAMILIES:
         slot = store.slot(family)
-        current = store.generation(family) if slot else None
+        current = _known(store, family)
         for other in dispatch.SLOTS:
             if other == slot:
                 continue
             if current is not None and store.read_base(current) is None:
                 _carry_over(store, family, current, other)
             store.drop_slot(family, other)
+
+
+def _known(store: Store, family: Family) -> Generation | None:
+    # What is in force but has lost its description can still be replaced; its counters go.
+    try:
+        return store.generation(family)
+    except StateError:
+        return None
 
 
 def _carry_over(store: Store, family: Family, current: Generation, other: int) -> None:
@@ -167,15 +173,13 @@ def zero(store: Store, family: Family) -> None:
 def clear(store: Store, family: Family) -> bool:
     """Let everything through again and take the programs off; False if nothing was in force."""
     slot = store.slot(family)
-    # Not `generation`: clearing must work even when the state files are lost.
-    generation = store.read(family, slot) if slot else None
     if slot:
         store.select(family, 0)
     if store.pins.exists():
         for each in dispatch.SLOTS:
             store.drop_slot(family, each)
         store.detach(family)
-    if slot and (generation is None or generation.needs_conntrack):
+    if conntrack.is_on(store.kernel, family):
         conntrack.switch_off(family)
     return slot != 0
 

@@ -10,10 +10,16 @@ comes by.
 from __future__ import annotations
 
 from bpfilter.errors import KernelError
+from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
 TABLE = "bpfilter-conntrack"
 CHAIN = "unused"
+
+
+def is_on(kernel: Kernel, family: Family) -> bool:
+    """Say whether our rule is there; somebody may have flushed all of nf_tables."""
+    return (int(family), TABLE) in kernel.nft_rule_tables()
 
 
 def switch_on(family: Family) -> None:

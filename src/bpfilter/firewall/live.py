@@ -68,7 +68,7 @@ class Firewall:
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
 
-        types = KernelTypes.from_btf(self.kernel.vmlinux_btf(), self.kernel.module_btf)
+        types = KernelTypes.of_kernel(self.kernel)
         return Target(types, self.kernel.possible_cpus(), self.kernel.clock_hz())
 
     def apply(

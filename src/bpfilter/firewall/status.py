@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.compiler.cells import COUNTER_ABORTED
 from bpfilter.errors import Error
-from bpfilter.firewall import dispatch, others
+from bpfilter.firewall import conntrack, dispatch, others
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family, Hook
@@ -78,6 +78,11 @@ def _family(store: Store, family: Family) -> FamilyStatus:
     if generation is not None:
         aborted = store.live(generation)[2 * COUNTER_ABORTED]
         unfinished = store.read_base(generation) is None
+        if generation.needs_conntrack and not conntrack.is_on(store.kernel, family):
+            problems.append(
+                f"nf_tables table '{conntrack.TABLE}' is gone, so connections may not be tracked "
+                "and rules with -m conntrack or -m state match nothing; apply the rules again"
+            )
     return FamilyStatus(family, generation, hooks, aborted, unfinished, tuple(problems))
 
 
