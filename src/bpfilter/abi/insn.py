@@ -42,8 +42,6 @@ MAX_TAIL_CALLS: Final = 33  # MAX_TAIL_CALL_CNT
 MAX_LOOPS: Final = 1 << 23  # BPF_MAX_LOOPS, iterations of bpf_loop
 
 # Registers. R0: result; R1-R5: arguments, lost in calls; R6-R9: kept; R10: frame pointer.
-REGISTERS: Final = 11
-FRAME_POINTER: Final = 10
 
 # Classes, bits 0-2.
 BPF_LD: Final = 0x00

@@ -1,0 +1,1 @@
+"""Instructions as values: built, resolved, encoded, listed, checked, interpreted; no kernel."""

@@ -12,11 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from bpfilter.abi import insn as abi
-from bpfilter.asm.insn import Insn
+from bpfilter.asm.insn import U32, Insn
 from bpfilter.errors import InterpError
-
-U32: Final = 0xFFFF_FFFF
-U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 _ALU: Final = {
     abi.BPF_MOV: "{b}",

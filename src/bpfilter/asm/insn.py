@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import Final
 
 from bpfilter.abi import insn as abi
 
@@ -29,8 +30,9 @@ class Reg(IntEnum):
 
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = Reg
 
-#: Registers that keep their value over a call.
-CALLEE_SAVED = (R6, R7, R8, R9)
+#: The largest unsigned numbers: masks.
+U32: Final = 0xFFFF_FFFF
+U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Size(IntEnum):

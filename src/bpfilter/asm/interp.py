@@ -21,7 +21,7 @@ from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import HELPER_NAMES
 from bpfilter.asm import alu
 from bpfilter.asm.fakes import HELPERS, KFUNCS, Args, Fake
-from bpfilter.asm.insn import Insn, Ref, RefKind
+from bpfilter.asm.insn import U32, Insn, Ref, RefKind
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import MapModel, ProgramArrayModel
 from bpfilter.asm.translate import translate
@@ -130,7 +130,7 @@ class Machine:
 
     def _tail_call(self, registers: Registers) -> Block | None:
         # bpf_tail_call(context, array, index): goes on after the call only if it fails.
-        array, index = self._handles.get(registers[2]), registers[3] & alu.U32
+        array, index = self._handles.get(registers[2]), registers[3] & U32
         if not isinstance(array, ProgramArrayModel):
             raise InterpError(f"no program array at {registers[2]:#x}")
         if index not in array.programs or self._tail_calls == abi.MAX_TAIL_CALLS:

@@ -11,17 +11,18 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from bpfilter.asm.insn import U32, U64
 from bpfilter.errors import InterpError
 
-U32: Final = 0xFFFF_FFFF
-U64: Final = 0xFFFF_FFFF_FFFF_FFFF
-
-#: Addresses look like a kernel's: the upper 17 bits set.
-FIRST_ADDRESS: Final = 0xFFFF_8880_0000_0000
+# Addresses look like a kernel's: the upper 17 bits set.
+_FIRST_ADDRESS: Final = 0xFFFF_8880_0000_0000
 
 _WINDOW: Final = 1 << 32
 _FORMAT: Final = {
-    nbytes: struct.Struct(code) for nbytes, code in ((1, "<B"), (2, "<H"), (4, "<I"), (8, "<Q"))
+    1: struct.Struct("<B"),
+    2: struct.Struct("<H"),
+    4: struct.Struct("<I"),
+    8: struct.Struct("<Q"),
 }
 
 #: Called after a write with the offset in the region.
@@ -58,7 +59,7 @@ class Memory:
         self._regions: dict[int, Region] = {}  # by the upper half of the address
         self._readable: dict[int, bytearray] = {}
         self._writable: dict[int, bytearray] = {}  # those nobody watches, for speed
-        self._next = FIRST_ADDRESS
+        self._next = _FIRST_ADDRESS
 
     def add(
         self,

@@ -23,7 +23,7 @@ from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm import alu
 from bpfilter.asm.flow import Flow, ends_flow, flow
-from bpfilter.asm.insn import Insn, Ref
+from bpfilter.asm.insn import U64, Insn, Ref
 from bpfilter.errors import InterpError
 
 #: Number of a name: map handles and values, type ids.
@@ -104,7 +104,7 @@ class _Writer:
             case abi.BPF_LDX:
                 return _load(insn)
             case abi.BPF_ST:
-                value = insn.imm & alu.U64
+                value = insn.imm & U64
                 return f"store{insn.size.nbytes}({_address(insn.dst, insn.off)}, {value})"
             case abi.BPF_STX if insn.mode == abi.BPF_MEM:
                 address = _address(insn.dst, insn.off)
@@ -150,19 +150,15 @@ class _Writer:
         if insn.src == abi.BPF_HELPER_CALL and insn.imm == Helper.TAIL_CALL:
             return f"if goal := tail_call(r): {used}; return goal"
         if insn.src in (abi.BPF_HELPER_CALL, abi.BPF_PSEUDO_KFUNC_CALL):
-            return f"r[0] = call{index}(machine, ({_ARGUMENTS})) & {alu.U64}; {_LOSE}"
+            return f"r[0] = call{index}(machine, ({_ARGUMENTS})) & {U64}; {_LOSE}"
         raise _unknown(insn)
 
 
 def _address(register: int, off: int) -> str:
     # Not cut to 64 bits here: memory does that if the address is not in order.
-    return (
-        f"r[{register}] + {off}"
-        if off > 0
-        else f"r[{register}] - {-off}"
-        if off
-        else f"r[{register}]"
-    )
+    if off == 0:
+        return f"r[{register}]"
+    return f"r[{register}] {'-' if off < 0 else '+'} {abs(off)}"
 
 
 def _load(insn: Insn) -> str:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpfilter.asm.alu import U32, U64, signed
+from bpfilter.asm.alu import signed
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, Reg
+from bpfilter.asm.insn import R0, R1, R2, U32, U64, Reg
 from bpfilter.asm.interp import Machine
 
 MIN64, MIN32 = 1 << 63, 1 << 31

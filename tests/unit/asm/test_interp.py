@@ -8,10 +8,9 @@ import pytest
 
 from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import Helper
-from bpfilter.asm.alu import U64
 from bpfilter.asm.build import Builder
 from bpfilter.asm.fakes import Args
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R7, R10, Insn, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R7, R10, U64, Insn, Size
 from bpfilter.asm.interp import Machine
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import ArrayModel, HashModel, MapModel, ProgramArrayModel
