@@ -123,6 +123,9 @@ class FakeKernel:
 
     # Kernel
 
+    def require_privileges(self, op: str) -> None:
+        """A fake lets everybody."""
+
     def bpf(self, command: Command, attr: bytearray, op: str) -> int:
         self._call(command.name, op)
         handler = getattr(self, f"_{command.name.lower()}", None)

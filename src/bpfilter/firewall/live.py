@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Target, compile_table
+from bpfilter.errors import KernelError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others
 from bpfilter.firewall.generation import Generation
@@ -20,6 +21,10 @@ from bpfilter.rules.model import Family, Ruleset, Table
 
 #: How long a writer waits for another one, as `iptables -w` without a number would for ever.
 LOCK_WAIT_S = 10.0
+
+
+#: Features (bpf/features.py) that nothing here works without.
+NEEDED = ("bpf", "btf", "netfilter", "netfilter_kfuncs", "iterators", "mmapable_arrays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Firewall:
 
     @contextmanager
     def _store(self, write: bool = True) -> Iterator[Store]:
+        self.kernel.require_privileges("change the firewall" if write else "read the firewall")
         with self.kernel.in_netns(self.netns):
             store = open_store(self.kernel)
             if not write:
@@ -64,6 +70,22 @@ class Firewall:
                 return
             with store.lock(self.wait_s):
                 yield store
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        # A refusal of the kernel's may have a plain reason: it lacks what we build on.
+        try:
+            yield
+        except RestrictedError:
+            raise
+        except KernelError as error:
+            from bpfilter.bpf.features import probe
+
+            try:
+                probe(self.kernel).require(*NEEDED)
+            except UnsupportedError as lacking:
+                raise lacking from error
+            raise
 
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
@@ -83,8 +105,8 @@ class Firewall:
 
         `target` saves reading the kernel's types again when many rulesets are applied.
         """
-        target = target or self.target()
-        with self._store() as store:
+        with self._store() as store, self._explained():
+            target = target or self.target()
             return steps.apply(store, ruleset, target, source=source, seed=counters)
 
     def verify(self, ruleset: Ruleset) -> Verified:
@@ -92,10 +114,12 @@ class Firewall:
 
         Raises: as `apply`.
         """
+        self.kernel.require_privileges("have the kernel verify programs")
         table = steps.filter_table(ruleset)
-        target = self.target()
-        compiled = compile_table(table, ruleset.family, target)
         with ExitStack() as stack:
+            stack.enter_context(self._explained())
+            target = self.target()
+            compiled = compile_table(table, ruleset.family, target)
             loaded = steps.load(self.kernel, stack, compiled, target)
             programs = tuple(
                 (hook.name, len(compiled.programs[hook].insns), program.info().jited_bytes)

@@ -19,6 +19,9 @@ from bpfilter.kernel.fd import Fd
 class Kernel(Protocol):
     """Every method raises KernelError (or its RestrictedError), unless it says otherwise."""
 
+    def require_privileges(self, op: str) -> None:
+        """Say at once that `op` cannot work. Raises: RestrictedError naming what is missing."""
+
     def bpf(self, command: Command, attr: bytearray, op: str) -> int:
         """Call bpf(2); results that the kernel writes into the attr are then in `attr`.
 

@@ -37,6 +37,9 @@ _INTERRUPTED = {
 class LinuxKernel:
     """Kernel (see `kernel.api`) by system calls; holds nothing open itself."""
 
+    def require_privileges(self, op: str) -> None:
+        restrict.require(op, restrict.read_facts())
+
     def bpf(self, command: Command, attr: bytearray, op: str) -> int:
         # Trailing zeros are not passed: an older kernel then need not know those fields.
         used = len(attr.rstrip(b"\0"))

@@ -87,6 +87,15 @@ def explain(
     return RestrictedError(op, errno, setting, advice)
 
 
+def require(op: str, facts: Facts) -> None:
+    """Refuse early, in one sentence, what would fail halfway.
+
+    Raises: RestrictedError if loading and attaching programs is certainly not allowed.
+    """
+    if not all(map(facts.has, _LOAD)) or not facts.owns_user_namespace:
+        raise explain(op, _LOAD, facts)
+
+
 def _reason(needs: tuple[Capability, ...], facts: Facts) -> tuple[str, str]:
     missing = [capability for capability in needs if not facts.has(capability)]
     if missing:
