@@ -19,6 +19,7 @@ from bpfilter.rules.model import Family
 from tests.harness.netns import Namespace
 from tests.unit.ext.placed import FILES, Place, PlacedSpelling, read_placed
 from tests.unit.ext.support import V4, V6
+from tests.unit.ext.test_chains import cases, text
 
 pytestmark = [
     pytest.mark.e2e,
@@ -39,8 +40,8 @@ def at(place: Place, *, accepted: bool) -> list[PlacedSpelling]:
 
 def restore(judge: Namespace, place: Place, rules: list[str]) -> None:
     lines = "\n".join(f"-A {place.chain} {place.words(words)}" for words in rules)
-    text = f"*{place.table}\n{lines}\nCOMMIT\n"
-    judge.run(f"{place.family.command}-legacy-restore", stdin=text)
+    stdin = f"*{place.table}\n{lines}\nCOMMIT\n"
+    judge.run(f"{place.family.command}-legacy-restore", stdin=stdin)
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,9 @@ def test_printed_as_the_kernel_tool_prints(judge: Namespace, place: Place) -> No
     spellings = at(place, accepted=True)
     restore(judge, place, [spelling.words for spelling in spellings])
     command = f"{place.family.command}-legacy"
-    text = judge.run(f"{command}-save", "-t", place.table)
+    saving = judge.run(f"{command}-save", "-t", place.table)
     listing = judge.run(command, "-t", place.table, "-nvxL", place.chain).splitlines()[2:]
-    saved = [line for line in text.splitlines() if line.startswith(f"-A {place.chain} ")]
+    saved = [line for line in saving.splitlines() if line.startswith(f"-A {place.chain} ")]
     for spelling, line, listed in zip(spellings, saved, listing, strict=True):
         assert line.rstrip() == f"-A {place.chain} {spelling.saved}", spelling
         described = listed.split(ANYWHERE[place.family], 1)[1]
@@ -82,3 +83,14 @@ def test_a_match_without_a_text_is_listed_by_its_name(judge: Namespace) -> None:
     listed = judge.run("ip6tables-legacy", "-t", "mangle", "-nvxL", "FORWARD").splitlines()[2]
     assert listed.split(ANYWHERE[V6], 1)[1] == " /* x */eui64  cpu 0"
     assert place.listed(words) == "/* x */eui64  cpu 0"
+
+
+@cases
+def test_places_as_the_kernel_has_them(
+    judge: Namespace, table: str, rules: str, accepted: bool
+) -> None:
+    if accepted:
+        judge.run("iptables-legacy-restore", stdin=text(table, rules))
+        return
+    with pytest.raises(subprocess.CalledProcessError):
+        judge.run("iptables-legacy-restore", stdin=text(table, rules))

@@ -39,6 +39,11 @@ _IPV6_ALL = _IPV6_OF_ADDRESS | _IPV6_OF_ROUTE
 _MULTICAST = 0xFF00_0000  # lowest first word of ff00::/8
 _MAPPED = 0xFFFF  # third word of ::ffff:0:0/96
 
+# Where there is an interface to limit the question to.
+_CHAINS = {
+    "in": ("PREROUTING", "INPUT", "FORWARD"),
+    "out": ("FORWARD", "OUTPUT", "POSTROUTING"),
+}
 _SOURCE = {"": fields.SRC_TYPE, "in": fields.SRC_TYPE_IN, "out": fields.SRC_TYPE_OUT}
 _DESTINATION = {"": fields.DST_TYPE, "in": fields.DST_TYPE_IN, "out": fields.DST_TYPE_OUT}
 
@@ -76,18 +81,18 @@ class Addrtype(Match):
         if source is None and destination is None:
             fail("addrtype: you must specify --src-type or --dst-type", given)
         only_one(given, "addrtype", "--limit-iface-in", "--limit-iface-out")
-        limit = ""
-        if "--limit-iface-in" in given:
-            need_chains(given, context, "addrtype", "PREROUTING", "INPUT", "FORWARD")
-            limit = "in"
-        elif "--limit-iface-out" in given:
-            need_chains(given, context, "addrtype", "FORWARD", "OUTPUT", "POSTROUTING")
-            limit = "out"
-        return cls(
+        limit = next((side for side in _CHAINS if f"--limit-iface-{side}" in given), "")
+        made = cls(
             _parse_types(source, context.family) if source else None,
             _parse_types(destination, context.family) if destination else None,
             limit,
         )
+        if limit:
+            need_chains(given, context, f"addrtype --limit-iface-{limit}", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return _CHAINS.get(self.limit, ())
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []

@@ -26,12 +26,16 @@ class Classify(Target):
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
-        need_chains(given, context, "CLASSIFY", "FORWARD", "OUTPUT", "POSTROUTING")
         use = given.uses[0]
         found = _CLASS.match(use.value)
         if found is None:
             fail(f'CLASSIFY: bad class value "{use.value}"', use, "MAJOR:MINOR in hexadecimal")
-        return cls(*(int(part, 16) & U16 for part in found.groups()))
+        made = cls(*(int(part, 16) & U16 for part in found.groups()))
+        need_chains(given, context, "CLASSIFY", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return "FORWARD", "OUTPUT", "POSTROUTING"
 
     def format(self, family: Family) -> list[str]:
         return ["--set-class", f"{self.major:04x}:{self.minor:04x}"]

@@ -36,14 +36,17 @@ class Devgroup(UnenforcedMatch):
         source, destination = given.get("--src-group"), given.get("--dst-group")
         if source is None and destination is None:
             fail("devgroup: you must specify either '--src-group' or '--dst-group'", given)
-        if source is not None:
-            need_chains(given, context, "devgroup", "PREROUTING", "INPUT", "FORWARD")
-        if destination is not None:
-            need_chains(given, context, "devgroup", "FORWARD", "OUTPUT", "POSTROUTING")
-        return cls(
+        made = cls(
             _parse_group(source) if source else None,
             _parse_group(destination) if destination else None,
         )
+        need_chains(given, context, "devgroup", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        before = ("PREROUTING", "INPUT") if self.destination is None else ()
+        behind = ("OUTPUT", "POSTROUTING") if self.source is None else ()
+        return *before, "FORWARD", *behind
 
     def format(self, family: Family) -> list[str]:
         return self._words("--", _NAMES)

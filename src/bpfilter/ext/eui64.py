@@ -19,8 +19,12 @@ class Eui64(Match):
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
-        need_chains(given, context, "eui64", "PREROUTING", "INPUT", "FORWARD")
-        return cls()
+        made = cls()
+        need_chains(given, context, "eui64", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return ("PREROUTING", "INPUT", "FORWARD")
 
     def format(self, family: Family) -> list[str]:
         return []

@@ -25,8 +25,12 @@ class Mac(Match):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         use = given.uses[0]
-        need_chains(given, context, "mac", "PREROUTING", "INPUT", "FORWARD")
-        return cls(mac_address(use), use.inverted)
+        made = cls(mac_address(use), use.inverted)
+        need_chains(given, context, "mac", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return ("PREROUTING", "INPUT", "FORWARD")
 
     def format(self, family: Family) -> list[str]:
         return inverted(["--mac-source", format_mac(self.source)], self.inverted)

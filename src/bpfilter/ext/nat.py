@@ -70,6 +70,9 @@ class Nat(Target):
             return cls(None, _parse_ports(to.value, to, context), flags)
         return cls(*_parse_to(to, context), flags)
 
+    def chains(self) -> tuple[str, ...]:
+        return self.CHAINS
+
     def format(self, family: Family) -> list[str]:
         text = self._text(family)
         words = [self.OPTIONS[0].name, text] if text else []
@@ -147,7 +150,6 @@ class Netmap(Target):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "NETMAP", "nat")
-        need_chains(given, context, "NETMAP", "PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
         value, mask = host_mask(given.uses[0], "NETMAP", context.family)
         network = bytes(a & b for a, b in zip(value, mask, strict=True))
         return cls(network, mask)

@@ -18,6 +18,7 @@ from bpfilter.rules.values import U32, inverted, need_chains, scan_number
 # Names whose numbers are the same everywhere; iptables would look any other up.
 _USERS = {"root": 0, "nobody": 65534}
 _GROUPS = {"root": 0}
+_CHAINS = ("OUTPUT", "POSTROUTING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Owner(Match):
     def parse(cls, given: Given, context: Context) -> Self:
         if not given.uses:
             fail("owner: --uid-owner, --gid-owner or --socket-exists is required", given)
-        need_chains(given, context, "owner", "OUTPUT", "POSTROUTING")
+        need_chains(given, context, "owner", *_CHAINS)
         names = [*(use.option.name for use in given.uses), "--gid-owner"]
         if "--suppl-groups" in names[: names.index("--gid-owner")]:
             fail("owner: you need to use --gid-owner before --suppl-groups", given)
@@ -65,6 +66,9 @@ class Owner(Match):
             _parse_ids(group, _GROUPS) if group else None,
             "--suppl-groups" in given,
         )
+
+    def chains(self) -> tuple[str, ...]:
+        return _CHAINS
 
     def format(self, family: Family) -> list[str]:
         return self._words("--socket-exists", "--uid-owner", "--gid-owner", "--suppl-groups")

@@ -21,7 +21,7 @@ from bpfilter.plan.nodes import (
 )
 from bpfilter.rules.model import Family, Interface, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, match
-from bpfilter.rules.values import inverted
+from bpfilter.rules.values import inverted, need_chains
 
 _NAME_BYTES = 16  # IFNAMSIZ
 
@@ -57,14 +57,15 @@ class Physdev(Match):
             _parse_port(port_out) if port_out else None,
             _flag(given, "--physdev-is-bridged"),
         )
-        asks_out = made.port_out is not None or made.is_out is not None
-        if context.chain == "OUTPUT" and asks_out and not made.is_bridged:
-            fail(
-                "physdev: --physdev-out and --physdev-is-out are only known in FORWARD and "
-                "POSTROUTING, for bridged traffic",
-                given,
-            )
+        if made.chains():
+            need_chains(given, context, "physdev --physdev-out", *made.chains())
         return made
+
+    # Before a packet is routed, nothing is known of its output port (physdev_mt_check).
+    def chains(self) -> tuple[str, ...]:
+        if self.is_bridged or (self.port_out is None and self.is_out is None):
+            return ()
+        return "PREROUTING", "INPUT", "FORWARD", "POSTROUTING"
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []

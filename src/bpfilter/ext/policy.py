@@ -53,13 +53,12 @@ class Policy(UnenforcedMatch):
         if direction is None:
             fail("policy: neither --dir in nor --dir out specified", given)
         incoming = _one_of(direction, "in", "out") == "in"
-        sides = ("PREROUTING", "INPUT") if incoming else ("OUTPUT", "POSTROUTING")
-        need_chains(given, context, f"policy --dir {direction.value}", "FORWARD", *sides)
         made = cls(
             incoming,
             policy is None or _one_of(policy, "none", "ipsec") == "ipsec",
             "--strict" in given,
         )
+        need_chains(given, context, f"policy --dir {direction.value}", *made.chains())
         elements = _parse_elements(given, context.family)
         if not made.ipsec:
             if made.strict or len(elements) > 1:
@@ -70,6 +69,10 @@ class Policy(UnenforcedMatch):
         for element in elements:
             _check_element(element, made.strict, given)
         return replace(made, elements=elements)
+
+    def chains(self) -> tuple[str, ...]:
+        sides = ("PREROUTING", "INPUT") if self.incoming else ("OUTPUT", "POSTROUTING")
+        return "FORWARD", *sides
 
     def format(self, family: Family) -> list[str]:
         words = self._flags("--")

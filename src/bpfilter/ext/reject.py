@@ -8,7 +8,7 @@ from typing import Self
 from bpfilter.ext._values import fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, target
-from bpfilter.rules.values import need_chains, need_protocol, need_table
+from bpfilter.rules.values import need_protocol, need_table
 
 # The answers with their second names, in the order in which a name that is cut short is looked up.
 _ANSWERS = {
@@ -48,7 +48,6 @@ class Reject(Target):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "REJECT", "filter")
-        need_chains(given, context, "REJECT", "INPUT", "FORWARD", "OUTPUT")
         use = given.get("--reject-with")
         if use is None:
             return cls(_DEFAULT[context.family])

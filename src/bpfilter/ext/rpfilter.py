@@ -23,8 +23,12 @@ class Rpfilter(UnenforcedMatch):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "rpfilter", "raw", "mangle")
-        need_chains(given, context, "rpfilter", "PREROUTING")
-        return cls(frozenset(use.option.name[2:] for use in given.uses))
+        made = cls(frozenset(use.option.name[2:] for use in given.uses))
+        need_chains(given, context, "rpfilter", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return ("PREROUTING",)
 
     def format(self, family: Family) -> list[str]:
         return [f"--{flag}" for flag in _FLAGS if flag in self.flags]

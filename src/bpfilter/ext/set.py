@@ -125,9 +125,7 @@ class Set(Target):
             fail(f"SET: --map-set goes with some of {', '.join(_MAPS)}", given)
         if mapped is not None:
             need_table(given, context, "SET --map-set", "mangle")
-        if "--map-prio" in maps or "--map-queue" in maps:
-            need_chains(given, context, "SET --map-prio", "FORWARD", "OUTPUT", "POSTROUTING")
-        return cls(
+        made = cls(
             _parse_key(add, "SET") if add else None,
             "--exist" in given,
             number(timeout, "SET", 0, U32 - 1) if timeout else None,
@@ -135,6 +133,14 @@ class Set(Target):
             _parse_key(mapped, "SET") if mapped else None,
             maps,
         )
+        if made.chains():
+            need_chains(given, context, "SET --map-prio", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        if "--map-prio" in self.maps or "--map-queue" in self.maps:
+            return "FORWARD", "OUTPUT", "POSTROUTING"
+        return ()
 
     def format(self, family: Family) -> list[str]:
         words = ["--add-set", *self.add.words()] if self.add else []

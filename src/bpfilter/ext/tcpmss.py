@@ -70,8 +70,12 @@ class Tcpmss(Target):
         size = given.get("--set-mss")
         if size is not None:
             return cls(number(size, "TCPMSS", 0, U16 - _HEADER_BYTES[context.family]))
-        need_chains(given, context, "TCPMSS", "FORWARD", "OUTPUT", "POSTROUTING")
-        return cls()
+        made = cls()
+        need_chains(given, context, "TCPMSS --clamp-mss-to-pmtu", *made.chains())
+        return made
+
+    def chains(self) -> tuple[str, ...]:
+        return ("FORWARD", "OUTPUT", "POSTROUTING") if self.size is None else ()
 
     def format(self, family: Family) -> list[str]:
         return ["--clamp-mss-to-pmtu"] if self.size is None else ["--set-mss", str(self.size)]

@@ -12,6 +12,7 @@ from bpfilter.rules.registry import Context, Given, Option, target
 from bpfilter.rules.values import mark_mask, need_chains, need_protocol, need_table, port
 
 _TCP, _UDP = 6, 17
+_CHAINS = ("PREROUTING",)
 
 
 @target("TPROXY")
@@ -29,7 +30,7 @@ class Tproxy(Target):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "TPROXY", "mangle")
-        need_chains(given, context, "TPROXY", "PREROUTING")
+        need_chains(given, context, "TPROXY", *_CHAINS)
         need_protocol(given, context, "TPROXY", _TCP, _UDP)
         on_port, on_ip, mark = (given.get(option.name) for option in cls.OPTIONS)
         assert on_port is not None
@@ -40,6 +41,9 @@ class Tproxy(Target):
             else bytes(context.family.address_bytes),
             *(mark_mask(mark, "TPROXY") if mark else (0, 0)),
         )
+
+    def chains(self) -> tuple[str, ...]:
+        return _CHAINS
 
     def format(self, family: Family) -> list[str]:
         words = ["--on-port", str(self.port), "--on-ip", format_host(self.address)]

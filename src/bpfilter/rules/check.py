@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from bpfilter.errors import RuleError
 from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS
-from bpfilter.rules.model import TABLES, Chain, Jump, Rule, Ruleset, Table, Verdict
+from bpfilter.rules.model import TABLES, Chain, Jump, Match, Rule, Ruleset, Table, Target, Verdict
 from bpfilter.rules.words import byte_length
 
 
@@ -27,7 +27,7 @@ def check_table(table: Table) -> list[RuleError]:
         return [RuleError(f"unable to initialize table '{table.name}'")]
     errors = list(_chain_errors(table, base))
     jumps = list(_jump_errors(table, base))
-    return errors + (jumps or list(_loops(table, base)))
+    return errors + (jumps or list(_loops(table, base)) or list(_place_errors(table, base)))
 
 
 def is_unconditional(rule: Rule) -> bool:
@@ -106,10 +106,40 @@ def _loops(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
                 path[to] = _followed(chains[to])
 
 
-# The jumps the kernel follows: those before an unconditional verdict, which ends its walk.
+# Extensions that may not be reached from where they are reached from.
+def _place_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
+    chains = {chain.name: chain for chain in table.chains}
+    for start in base:
+        reached = {start: chains[start]} if start in chains else {}
+        waiting = list(reached.values())
+        while waiting:
+            for rule in _visited(waiting.pop()):
+                target = rule.target
+                if isinstance(target, Jump) and target.chain not in reached:
+                    reached[target.chain] = chains[target.chain]
+                    waiting.append(chains[target.chain])
+                yield from _misplaced(rule, start)
+
+
+def _misplaced(rule: Rule, start: str) -> Iterator[RuleError]:
+    parts: list[Match | Target] = [*rule.matches]
+    parts += [rule.target] if rule.target is not None else []
+    for part in parts:
+        allowed = part.chains()
+        if allowed and start not in allowed:
+            places = " and ".join(allowed)
+            yield RuleError(
+                f'{part.NAME}: only valid in {places}, but "{start}" leads here', rule.span
+            )
+
+
 def _followed(chain: Chain) -> Iterator[Rule]:
+    return (rule for rule in _visited(chain) if isinstance(rule.target, Jump))
+
+
+# The rules the kernel looks at: those up to an unconditional verdict, which ends its walk.
+def _visited(chain: Chain) -> Iterator[Rule]:
     for rule in chain.rules:
-        if isinstance(rule.target, Jump):
-            yield rule
-        elif isinstance(rule.target, Verdict) and is_unconditional(rule):
+        yield rule
+        if isinstance(rule.target, Verdict) and is_unconditional(rule):
             return

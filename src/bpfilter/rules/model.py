@@ -100,6 +100,10 @@ class Match:
         """Give the condition on packet fields; RefusedError if BPF cannot decide it."""
         raise NotImplementedError
 
+    def chains(self) -> tuple[str, ...]:
+        """Name the base chains it may be reached from (xt_check_match); none named: any."""
+        return ()
+
 
 class Target:
     """Base of every target (`-j NAME`); a target that is not a verdict lives in `ext/`."""
@@ -114,6 +118,10 @@ class Target:
     def describe(self, family: Family) -> str:
         """Give the text `iptables -nvL` prints after the matches."""
         raise NotImplementedError
+
+    def chains(self) -> tuple[str, ...]:
+        """Name the base chains it may be reached from (xt_check_target); none named: any."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
