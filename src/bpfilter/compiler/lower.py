@@ -21,7 +21,7 @@ from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.plan.fields import DOOMED
-from bpfilter.plan.nodes import All, Any, Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import Guard, Not, Predicate, Test
 from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
 
 #: Cells that copies of deeply nested chains may take, beyond which the rules are refused.
@@ -45,6 +45,12 @@ class LoweredRule:
     condition: Predicate
     rule: Rule
     counter: int
+    #: Packet words asked for: (field name, word).
+    words: frozenset[tuple[str, int]]
+
+    @property
+    def has_late_guard(self) -> bool:
+        return (DOOMED.name, 0) in self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,8 @@ def lower_table(table: Table, family: Family) -> Lowered:
             keys.append(CounterKey(chain.name, number))
             try:
                 _check_target(rule)
-                lowered.append(LoweredRule(condition(rule, family), rule, counter))
+                asked = condition(rule, family)
+                lowered.append(LoweredRule(asked, rule, counter, asked_words(asked)))
             except RefusedError as error:
                 refused.append(RefusedError(error.message, error.span or rule.span, error.hint))
         chains[chain.name] = tuple(lowered)
@@ -104,7 +111,7 @@ def _reachable_words(
     words: set[tuple[str, int]] = set()
     while todo:
         for lowered in chains[todo.pop()]:
-            words |= asked_words(lowered.condition)
+            words |= lowered.words
             target = lowered.rule.target
             if isinstance(target, Jump) and target.chain not in seen:
                 seen.add(target.chain)
@@ -112,21 +119,23 @@ def _reachable_words(
     return words
 
 
-def asked_words(part: Predicate) -> set[tuple[str, int]]:
+def asked_words(part: Predicate) -> frozenset[tuple[str, int]]:
     """Give every (field name, word) a predicate asks for."""
-    match part:
-        case Test(field=asked, word=word):
-            return {(asked.name, word)}
-        case Guard(field=asked, late=late):
-            return {(asked.name, 0), (DOOMED.name, 0)} if late else {(asked.name, 0)}
-        case Not(inner):
-            return asked_words(inner)
-        case All(parts) | Any(parts):
-            return set().union(*map(asked_words, parts))
-
-
-def has_late_guard(part: Predicate) -> bool:
-    return (DOOMED.name, 0) in asked_words(part)
+    words: set[tuple[str, int]] = set()
+    todo = [part]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Test):
+            words.add((part.field.name, part.word))
+        elif isinstance(part, Guard):
+            words.add((part.field.name, 0))
+            if part.late:
+                words.add((DOOMED.name, 0))
+        elif isinstance(part, Not):
+            todo.append(part.part)
+        else:
+            todo.extend(part.parts)
+    return frozenset(words)
 
 
 def nesting(chains: dict[str, tuple[LoweredRule, ...]]) -> dict[str, int]:
@@ -199,7 +208,7 @@ class _Layout:
         for lowered in self.lowered.chains[instance[0]]:
             fail: list[int] = []
             self.assembler.jump_if(lowered.condition, False, fail, fail)
-            if has_late_guard(lowered.condition):
+            if lowered.has_late_guard:
                 self._act_unless_doomed(lowered, instance, fail)
             else:
                 self._act(lowered, lowered.counter, instance)

@@ -107,6 +107,7 @@ def apply(
             store.pin_slot(family, slot, loaded.maps, loaded.programs)
             generation = _describe(loaded, slot, source, seed, target)
             store.write(generation)
+            store.tables[generation.text] = table
         except BaseException:
             store.drop_slot(family, slot)
             if old == 0:
@@ -142,9 +143,9 @@ def _known(store: Store, family: Family) -> Generation | None:
 
 def _carry_over(store: Store, family: Family, current: Generation, other: int) -> None:
     previous = store.read(family, other)
-    old = Table(TABLE) if previous is None else _table(previous)
+    old = Table(TABLE) if previous is None else _table(store, previous)
     values = [] if previous is None else totals(store, previous)
-    store.write_base(current, counters.carry(old, _table(current), values, current.seed))
+    store.write_base(current, counters.carry(old, _table(store, current), values, current.seed))
 
 
 def totals(store: Store, generation: Generation) -> list[int]:
@@ -159,7 +160,7 @@ def current_table(store: Store, family: Family) -> Table | None:
     generation = store.generation(family)
     if generation is None:
         return None
-    return counters.with_counters(_table(generation), totals(store, generation))
+    return counters.with_counters(_table(store, generation), totals(store, generation))
 
 
 def zero(store: Store, family: Family) -> None:
@@ -184,7 +185,10 @@ def clear(store: Store, family: Family) -> bool:
     return slot != 0
 
 
-def _table(generation: Generation) -> Table:
+def _table(store: Store, generation: Generation) -> Table:
+    known = store.tables.get(generation.text)
+    if known is not None:
+        return known
     ruleset = parse_saved(generation.text, f"<{generation.name}>", generation.family)
     table = ruleset.table(TABLE)
     assert table is not None

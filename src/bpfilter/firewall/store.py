@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bpfilter.bpf import pins
@@ -31,7 +31,7 @@ from bpfilter.errors import KernelError, StateError
 from bpfilter.firewall import counters, dispatch
 from bpfilter.firewall.generation import Generation, read_generation, slot_name
 from bpfilter.kernel.api import Kernel
-from bpfilter.rules.model import Family, Hook
+from bpfilter.rules.model import Family, Hook, Table
 
 BPFFS = Path("/run/bpfilter/bpf")
 
@@ -43,6 +43,8 @@ class Store:
     kernel: Kernel
     pins: Path
     files: Path
+    #: Tables of generations that this process has parsed or written already.
+    tables: dict[str, Table] = field(default_factory=dict)
 
     @contextmanager
     def lock(self, wait_s: float) -> Iterator[None]:
