@@ -95,6 +95,10 @@ class TableDraft:
 
     def apply(self, command: Command, span: Span | None = None) -> None:
         """Do what a command line says; `span` is that line's place."""
+        for rule in command.rules:
+            if isinstance(rule.target, Jump) and rule.target.chain in TABLES[self.name]:
+                name = rule.target.chain
+                raise RuleError(f"Invalid target name: `{name}' is a built-in chain", span)
         if command.letter == "A":  # nearly every line of a ruleset
             self.chain(command.chain, span).rules.extend(command.rules)
             return

@@ -80,6 +80,8 @@ def test_zero_and_policy() -> None:
         ("-R INPUT 2 -p 1", "Index of deletion too big"),
         ("-D INPUT -p 2", "does a matching rule exist"),
         ("-C INPUT -p 2", "does a matching rule exist"),
+        ("-A INPUT -j OUTPUT", "`OUTPUT' is a built-in chain"),
+        ("-I INPUT -g INPUT", "`INPUT' is a built-in chain"),
         ("-A nosuch", "No chain/target/match by that name"),
         ("-F nosuch", "No chain/target/match by that name"),
         ("-N a", "Chain already exists"),
