@@ -8,7 +8,7 @@ import os
 import random
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.harness.engines import Counts, Engine, Refused, legacy_restore
 from tests.harness.netns import Lab, Namespace
@@ -29,12 +29,14 @@ class Case:
     text: str
     surroundings: str
     packets: tuple[Packet, ...]
+    bridged: bool = False
 
     def to_json(self) -> str:
         packets = [[p.via.value, p.sender, p.data.hex()] for p in self.packets]
         return json.dumps(
             {
                 "version": self.version,
+                "bridged": self.bridged,
                 "filter": self.text.splitlines(),
                 "surroundings": self.surroundings.splitlines(),
                 "packets": packets,
@@ -53,6 +55,7 @@ class Case:
                 Packet(Via(via), bytes.fromhex(data), sender)
                 for via, sender, data in read["packets"]
             ),
+            read.get("bridged", False),
         )
 
 
@@ -61,13 +64,17 @@ def random_case(seed: int, packets: int = 400, knobs: Knobs | None = None) -> Ca
     rng = random.Random(seed)
     version = 4 if seed % 2 == 0 else 6
     knobs = (knobs or Knobs()).themed(rng, version)
-    theme = Theme(knobs.protocol, flows=rng.choice((0.02, 0.1, 0.8)))
+    bridged = rng.random() < 0.12
+    if bridged:
+        knobs = replace(knobs, often=knobs.often | {"physdev"})
+    theme = Theme(knobs.protocol, rng.choice((0.02, 0.1, 0.8)), bridged)
     return Case(
         version,
         random_ruleset(rng, version, knobs),
         random_surroundings(rng, version, knobs),
         # Numbers, and with them IP identifications, differ from case to case.
         random_packets(rng, version, packets, seed * packets & 0x3FFF_FFFF, theme),
+        bridged,
     )
 
 
@@ -88,32 +95,33 @@ class Duel:
         self._affinity = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(self._affinity) if cpu is None else cpu})
         self._stack.callback(os.sched_setaffinity, 0, self._affinity)
-        try:
-            self._open()
-        except BaseException:
-            self._stack.close()
-            raise
+        self._twins: dict[bool, tuple[Traffic, Traffic]] = {}
 
-    def _open(self) -> None:
-        self.labs = [self._stack.enter_context(Lab(wires=True)) for _ in self.engines]
-        for engine, lab in zip(self.engines, self.labs, strict=True):
-            self._stack.callback(engine.clear, lab.firewall)
-        self.traffic = [
-            self._stack.enter_context(contextlib.closing(Traffic(lab))) for lab in self.labs
-        ]
+    def twins(self, bridged: bool) -> tuple[Traffic, Traffic]:
+        """Give a lab for each engine, made when first asked for."""
+        if bridged not in self._twins:
+            first, second = (self._open(engine, bridged) for engine in self.engines)
+            self._twins[bridged] = first, second
+        return self._twins[bridged]
+
+    def _open(self, engine: Engine, bridged: bool) -> Traffic:
+        lab = self._stack.enter_context(Lab(wires=True, bridged=bridged))
+        self._stack.callback(engine.clear, lab.firewall)
+        return self._stack.enter_context(contextlib.closing(Traffic(lab)))
 
     def run(self, case: Case) -> list[str]:
         """Send the case's packets through both firewalls; give a line for each difference."""
         outcomes = []
-        for engine, lab, traffic in zip(self.engines, self.labs, self.traffic, strict=True):
-            legacy_restore(lab.firewall, case.version, case.surroundings)
+        for engine, traffic in zip(self.engines, self.twins(case.bridged), strict=True):
+            firewall = traffic.lab.firewall
+            legacy_restore(firewall, case.version, case.surroundings)
             try:
-                engine.apply(lab.firewall, case.version, case.text)
+                engine.apply(firewall, case.version, case.text)
             except Refused as error:
                 return [f"{engine.name} refuses: {error}"]
-            flush_conntrack(lab.firewall)
+            flush_conntrack(firewall)
             seen = traffic.exchange(case.packets)
-            outcomes.append((engine.counts(lab.firewall, case.version), seen))
+            outcomes.append((engine.counts(firewall, case.version), seen))
         (counts, seen), (other_counts, other_seen) = outcomes
         self.rules = sum(map(len, counts.rules.values()))
         self.rules_hit = sum(hits > 0 for rules in counts.rules.values() for hits, _ in rules)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bpfilter import Counters, Error, Family, Firewall, parse_saved
-from tests.harness.netns import Namespace
+from tests.harness.netns import Namespace, leftovers, run
 
 Pair = tuple[int, int]
 
@@ -30,6 +30,10 @@ class Refused(Exception):
 class Engine(Protocol):
     @property
     def name(self) -> str: ...
+
+    @property
+    def refuses(self) -> frozenset[str]:
+        """Features (match_kinds.py) this engine says no to, rather than enforce them wrong."""
 
     def apply(self, namespace: Namespace, version: int, text: str) -> None:
         """Put save text in force, counters at zero; Refused if it cannot be."""
@@ -68,6 +72,8 @@ EMPTY = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:
 
 
 class LegacyEngine:
+    refuses = frozenset[str]()
+
     def __init__(self, name: str = "iptables-legacy") -> None:
         self.name = name
 
@@ -91,6 +97,7 @@ class BpfEngine:
     """This project, through its Python API (the commands are thin layers over it)."""
 
     name = "bpfilter"
+    refuses = frozenset(("hbh-opts", "dst-opts", "rt-0-addrs", "suppl-groups", "addrtype-route"))
 
     def apply(self, namespace: Namespace, version: int, text: str) -> None:
         family = FAMILIES[version]
@@ -113,6 +120,13 @@ class BpfEngine:
     def clear(self, namespace: Namespace) -> None:
         for family in Family:
             Firewall(namespace.path).clear(family)
+
+
+def remove_leftovers() -> None:
+    """Delete the namespaces that runs now dead have left, and what is in force in them."""
+    for name in leftovers():
+        BpfEngine().clear(Namespace.existing(name))
+        run("ip", "netns", "del", name)
 
 
 FAMILIES = {4: Family.IPV4, 6: Family.IPV6}

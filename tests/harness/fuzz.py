@@ -8,22 +8,35 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import multiprocessing
 import os
 import random
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tests.harness.duel import Case, Duel, random_case
-from tests.harness.engines import BpfEngine, Engine, LegacyEngine
-from tests.harness.netns import remove_leftovers
+from tests.harness.engines import BpfEngine, Engine, LegacyEngine, remove_leftovers
 from tests.harness.rules_gen import Knobs
 from tests.harness.shrink import shrink
 
 #: Cases a pair of labs is used for; then new ones, as fragments waiting in them pile up.
 CASES_PER_LAB = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A difference: the seed that showed it, the case made small, and its differences."""
+
+    seed: int
+    case: Case
+    differences: list[str]
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}\n{report(self.case, self.differences)}"
 
 
 @dataclass(slots=True)
@@ -35,7 +48,11 @@ class Tally:
     seconds: float = 0.0
     #: Differences that did not come back when the case was run again.
     unrepeated: list[str] = field(default_factory=list)
-    found: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        for name in fields(self):
+            setattr(self, name.name, getattr(self, name.name) + getattr(other, name.name))
 
     def __str__(self) -> str:
         return (
@@ -68,6 +85,8 @@ def compare(
     packet of the stack's own go missing; a difference counts if it comes again.
     """
     tally = Tally()
+    knobs = knobs or Knobs()
+    knobs = replace(knobs, without=knobs.without | engines[1].refuses)
     started = time.monotonic()
     for batch in batches(seeds, CASES_PER_LAB):
         duel = Duel(*engines, cpu=cpu)
@@ -84,13 +103,28 @@ def compare(
                 elif differences:
                     small = shrink(duel, case, shrink_seconds)
                     again = duel.run(small) or differences
-                    tally.found.append(f"seed {seed}\n{report(small, again)}\n{small.to_json()}")
+                    tally.found.append(Found(seed, small, again))
                 tally.seconds = time.monotonic() - started
                 if len(tally.found) >= most_found:
                     return tally
         finally:
             duel.close()
     return tally
+
+
+def compare_everywhere(engines: tuple[Engine, Engine], seeds: range, packets: int) -> Tally:
+    """Share the seeds out over all processors, a process on each."""
+    cpus = sorted(os.sched_getaffinity(0))
+    total = Tally()
+    with ProcessPoolExecutor(len(cpus), multiprocessing.get_context("spawn")) as pool:
+        shares = [seeds[start :: len(cpus)] for start in range(len(cpus))]
+        jobs = [
+            pool.submit(compare, engines, share, packets, cpu=cpu)
+            for share, cpu in zip(shares, cpus, strict=True)
+        ]
+        for job in jobs:
+            total.add(job.result())
+    return total
 
 
 def batches(seeds: Iterable[int], size: int) -> Iterable[list[int]]:
@@ -104,7 +138,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="first seed; random if not given")
     parser.add_argument("--cases", type=int, default=0, help="how many; 0: until stopped")
     parser.add_argument("--packets", type=int, default=400, help="packets of each case")
-    parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="where cases go")
+    parser.add_argument("--found", type=Path, default=Path("fuzz-findings"), help="where cases go")
     parser.add_argument("--without", default="", help="matches left out, by commas")
     parser.add_argument("--only", default="", help="matches drawn alone, by commas")
     parser.add_argument("--legacy", action="store_true", help="iptables-legacy against itself")
@@ -124,13 +158,12 @@ def main() -> int:
     cpu = min(os.sched_getaffinity(0))
     for batch in batches(seeds, CASES_PER_LAB):
         tally = compare(engines, batch, args.packets, knobs, cpu, most_found=1000)
-        for number, text in enumerate(tally.found):
+        for number, found in enumerate(tally.found):
             args.found.mkdir(parents=True, exist_ok=True)
-            path = args.found / f"{batch[0]}-{number}.txt"
-            path.write_text(text)
-            print(f"kept {path}:\n{text[:2000]}")  # noqa: T201
-        for name in ("cases", "packets", "rules", "rules_hit", "seconds", "unrepeated", "found"):
-            setattr(total, name, getattr(total, name) + getattr(tally, name))
+            path = args.found / f"{batch[0]}-{number}.json"
+            path.write_text(found.case.to_json())
+            print(f"kept {path}:\n{found}")  # noqa: T201
+        total.add(tally)
         print(f"seeds {seed}..{batch[-1]}: {total}", flush=True)  # noqa: T201
     return 1 if total.found else 0
 

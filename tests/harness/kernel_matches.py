@@ -92,11 +92,15 @@ def people(rng: random.Random, ids: Sequence[int]) -> str:
 
 
 def physdev(rng: random.Random, version: int) -> str:
-    options = ("--physdev-is-in", "--physdev-is-bridged", "--physdev-in eth0", "--physdev-in br+")
-    drawn = rng.sample(options, rng.randint(1, 2))
-    if sum(option.startswith("--physdev-in ") for option in drawn) == 2:
-        drawn.pop()
-    return " ".join(f"{maybe_not(rng)}{option}" for option in drawn)
+    port = rng.choice(("eth0", "eth1", "eth+", "br+"))
+    options = ("--physdev-is-in", "--physdev-is-bridged", f"--physdev-in {port}")
+    return " ".join(maybe_not(rng) + word for word in rng.sample(options, rng.randint(1, 2)))
+
+
+def physdev_out(rng: random.Random, version: int) -> str:
+    """Ask for the port a packet leaves by, known only of packets that are bridged."""
+    word = rng.choice(("--physdev-is-out", f"--physdev-out {rng.choice(('eth0', 'eth1', 'e+'))}"))
+    return f"--physdev-is-bridged {maybe_not(rng)}{word}"
 
 
 def cpu(rng: random.Random, version: int) -> str:

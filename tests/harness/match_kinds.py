@@ -65,6 +65,7 @@ KINDS = (
     Kind("owner", kernel.owner, 2, hooks=frozenset((OUTPUT,))),
     Kind("owner", kernel.owner_groups, 0.7, hooks=frozenset((OUTPUT,)), feature="suppl-groups"),
     Kind("physdev", kernel.physdev, 0.4),
+    Kind("physdev", kernel.physdev_out, 0.3, hooks=INCOMING),
     Kind("cpu", kernel.cpu, 0.4),
     Kind("comment", kernel.comment, 0.8),
     Kind("frag", headers.frag, 1.2, (), (6,)),

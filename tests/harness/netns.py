@@ -62,12 +62,12 @@ FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
 
 
 def run(*words: str, stdin: str | None = None) -> str:
-    """Run a command and give its output; CalledProcessError shows what it said."""
+    """Run a command and give its output; CalledProcessError notes what it said."""
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise subprocess.CalledProcessError(
-            done.returncode, words, done.stdout, done.stderr
-        ) from RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
+        error = subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
+        error.add_note(done.stderr.strip())
+        raise error
     return done.stdout
 
 
@@ -83,6 +83,13 @@ class Namespace:
     def __init__(self, role: str) -> None:
         self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}-{role}"
         run("ip", "netns", "add", self.name)
+
+    @classmethod
+    def existing(cls, name: str) -> Namespace:
+        """Take over a namespace that is there already."""
+        made = cls.__new__(cls)
+        made.name = name
+        return made
 
     @property
     def path(self) -> Path:
@@ -138,11 +145,6 @@ def leftovers() -> list[str]:
         if pid.isdigit() and not Path("/proc", pid).exists():
             found.append(path.name)
     return found
-
-
-def remove_leftovers() -> None:
-    for name in leftovers():
-        run("ip", "netns", "del", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,12 @@ class Lab:
 
     With `wires`, client and server have no addresses: they are ends to send raw
     frames into and capture from, and answer nothing. Without, they are hosts.
+    With `bridged`, the firewall joins both links in a bridge, br0, that has its
+    addresses, and what it passes on at layer 2 goes by the netfilter hooks too.
     """
 
-    def __init__(self, wires: bool = False) -> None:
+    def __init__(self, wires: bool = False, bridged: bool = False) -> None:
+        self.bridged = bridged
         self._stack = contextlib.ExitStack()
         try:
             self.client, self.firewall, self.server = (
@@ -224,10 +229,19 @@ class Lab:
         for namespace in (self.client, self.firewall, self.server):
             namespace.sysctl(QUIET)
         self.firewall.sysctl(FORWARDING)
+        if self.bridged:
+            self._make_bridge()
         for side, end in zip(SIDES, self.ends, strict=True):
             if wires:
                 end.sysctl({"ipv6/conf/default/disable_ipv6": 1})
             self._connect(side, end)
+            if self.bridged:
+                self.firewall.ip(f"link set {side.interface} master br0")
+                self.firewall.run(
+                    *("bridge", "fdb", "replace", side.peer_mac, "dev", side.interface),
+                    *("master", "static"),
+                )
+            self._address_firewall(side, "br0" if self.bridged else side.interface)
             if not wires:
                 self._address_end(side, end)
         self.firewall.ip(
@@ -237,6 +251,15 @@ class Lab:
             *DEAD_ENDS,
         )
         time.sleep(0.2)  # the reports of the router groups just joined go out
+
+    def _make_bridge(self) -> None:
+        self.firewall.run(
+            *("ip", "link", "add", "br0", "index", "12", "address", CLIENT.mac, "arp", "off"),
+            *("type", "bridge", "mcast_snooping", "0", "stp_state", "0", "forward_delay", "0"),
+        )
+        self.firewall.ip("link set br0 up")
+        # Its ports are to have no addresses and send no reports of their own.
+        self.firewall.sysctl({"ipv6/conf/default/disable_ipv6": 1})
 
     def _connect(self, side: Side, end: Namespace) -> None:
         run(
@@ -249,12 +272,13 @@ class Lab:
             words = [word for name in offloads for word in (name, "off")]
             namespace.run("ethtool", "-K", interface, *words)
         end.ip("link set lo up", "link set eth0 up")
-        name = side.interface
+        self.firewall.ip(f"link set {side.interface} up")
+
+    def _address_firewall(self, side: Side, name: str) -> None:
         self.firewall.ip(
-            f"link set {name} up",
             f"address add {side.v4}/24 broadcast + dev {name}",
             f"address add {side.v6}/64 dev {name} nodad",
-            f"address add fe80::1/64 dev {name} nodad",
+            f"address replace fe80::1/64 dev {name} nodad",
             f"neighbour replace {side.v4_peer} lladdr {side.peer_mac} nud permanent dev {name}",
             f"neighbour replace {side.v6_peer} lladdr {side.peer_mac} nud permanent dev {name}",
             f"route add {side.v4_behind} via {side.v4_peer} dev {name}",

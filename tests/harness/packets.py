@@ -12,7 +12,7 @@ from enum import Enum
 
 from tests.harness import wire
 from tests.harness.flows import Step, random_flow
-from tests.harness.netns import SIDES
+from tests.harness.netns import CLIENT, SERVER, SIDES
 from tests.harness.packets6 import random_ipv6
 from tests.harness.pools import CLIENT_MACS, POOLS, SERVER_MACS, TOS, TTLS, Pool, weighted
 from tests.harness.transport import V4_PROTOCOLS, V6_PROTOCOLS, transport
@@ -49,6 +49,7 @@ class Theme:
 
     protocol: int | None = None
     flows: float = 0.05  # share of the packets that belong to connections
+    bridged: bool = False  # to the far side's stations, past the firewall's own routing
 
 
 ANY_THEME = Theme()
@@ -65,24 +66,26 @@ def random_packets(
         if rng.random() < theme.flows:
             if len(open_flows) < 4:
                 open_flows.append(random_flow(rng, version, number))
-            made.append(of_flow(rng, version, rng.choice(open_flows).pop(0)))
+            step = rng.choice(open_flows).pop(0)
+            made.append(of_flow(rng, version, step, theme.bridged))
             open_flows = [flow for flow in open_flows if flow]
         else:
-            made.append(random_packet(rng, version, number, theme.protocol))
+            made.append(random_packet(rng, version, number, theme))
     return tuple(made)
 
 
-def of_flow(rng: random.Random, version: int, step: Step) -> Packet:
+def of_flow(rng: random.Random, version: int, step: Step, bridged: bool) -> Packet:
     via = Via(step.end)
     if via is Via.LOCAL:
         return Packet(via, step.data, rng.randrange(SENDER_COUNT))
-    return Packet(via, frame(rng, version, via, step.destination, step.data))
+    return Packet(via, frame(rng, version, via, step.destination, step.data, bridged))
 
 
 def random_packet(
-    rng: random.Random, version: int, number: int, protocol: int | None = None
+    rng: random.Random, version: int, number: int, theme: Theme = ANY_THEME
 ) -> Packet:
-    """Draw one packet; most are of `protocol` if it is given."""
+    """Draw one packet, most often what the theme is about."""
+    protocol = theme.protocol
     if protocol is None or rng.random() < 0.25:
         protocol = weighted(rng, V4_PROTOCOLS if version == 4 else V6_PROTOCOLS)
     pool = POOLS[version]
@@ -95,7 +98,7 @@ def random_packet(
         data = random_ipv6(rng, source, destination, protocol, payload, number)
     if via is Via.LOCAL:
         return Packet(via, data, rng.randrange(SENDER_COUNT))
-    return Packet(via, frame(rng, version, via, destination, data))
+    return Packet(via, frame(rng, version, via, destination, data, theme.bridged))
 
 
 def endpoints(rng: random.Random, pool: Pool, via: Via) -> tuple[str, str]:
@@ -119,10 +122,14 @@ def endpoints(rng: random.Random, pool: Pool, via: Via) -> tuple[str, str]:
     return source, destination
 
 
-def frame(rng: random.Random, version: int, via: Via, destination: str, data: bytes) -> bytes:
+def frame(
+    rng: random.Random, version: int, via: Via, destination: str, data: bytes, bridged: bool
+) -> bytes:
     """Wrap an IP packet in Ethernet as its sender would, or now and then otherwise."""
     side, macs = (SIDES[0], CLIENT_MACS) if via is Via.CLIENT else (SIDES[1], SERVER_MACS)
     to = side.mac
+    if bridged and destination not in POOLS[version].local:
+        to = (SERVER if via is Via.CLIENT else CLIENT).peer_mac
     if destination in POOLS[version].group and rng.random() < 0.8:
         to = group_mac(destination)
     elif rng.random() < 0.06:

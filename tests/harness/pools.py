@@ -90,7 +90,9 @@ ICMP_TYPES = ((8, 0), (0, 0), (3, 0), (3, 1), (3, 3), (3, 4), (11, 0), (12, 0), 
 ICMP6_TYPES = ((128, 0), (129, 0), (1, 0), (1, 4), (2, 0), (3, 0), (4, 1), (135, 0), (200, 9))
 FRAGMENT_IDS = (0, 1, 7, 0x1234, 0xFFFFFFFF)
 LENGTHS = (20, 28, 40, 48, 60, 84, 100, 128, 256, 576)
-INTERFACES = ("eth0",) * 4 + ("eth1",) * 4 + ("lo", "lo", "eth+", "e+", "et", "eth00", "+")
+INTERFACES = (
+    ("eth0",) * 4 + ("eth1",) * 4 + ("br0", "br0", "lo", "lo", "eth+", "e+", "et", "eth00", "+")
+)
 TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")  # bit 0 upwards
 TCP_OPTION_KINDS = (0, 1, 2, 3, 4, 5, 8, 34, 254)
 DCCP_OPTION_KINDS = (1, 2, 32, 37, 128, 255)

@@ -66,12 +66,15 @@ def acting_as(sender: Sender) -> Iterator[None]:
 
 
 def packet_socket(namespace: Namespace, interface: str, protocol: int) -> socket.socket:
+    """Open a packet socket on an interface, or with "" on all of them."""
     with namespace.entered():
-        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        heard = 0 if interface else socket.htons(protocol)  # nothing before bind says where
+        made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, heard)
         made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
         made.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 24)
-        made.bind((interface, protocol))
+        if interface:
+            made.bind((interface, protocol))
     made.setblocking(False)
     return made
 
@@ -106,9 +109,7 @@ class Traffic:
         self._stack = contextlib.ExitStack()
         opened = self._stack.enter_context
         self._ends = [opened(packet_socket(end, "eth0", ETH_P_ALL)) for end in lab.ends]
-        self._markers = [
-            opened(packet_socket(lab.firewall, side.interface, ETH_P_MARKER)) for side in SIDES
-        ]
+        self._markers = opened(packet_socket(lab.firewall, "", ETH_P_MARKER))
         self._locals = {
             version: [opened(raw_socket(lab.firewall, version, sender)) for sender in SENDERS]
             for version in (4, 6)
@@ -145,11 +146,11 @@ class Traffic:
     def settle(self) -> None:
         """Wait until all sent before is through: each round passes one more queue behind it."""
         for _ in range(3):
-            for end, marker, side in zip(self._ends, self._markers, SIDES, strict=True):
+            for end, side in zip(self._ends, SIDES, strict=True):
                 end.send(wire.ethernet(side.mac, side.peer_mac, ETH_P_MARKER, bytes(46)))
-                if not select.select([marker], [], [], 5)[0]:
+                if not select.select([self._markers], [], [], 5)[0]:
                     raise TimeoutError(f"no marker came through {side.interface}")
-                marker.recv(2048)
+                self._markers.recv(2048)
 
     def drain(self) -> Counter[tuple[str, bytes]]:
         """Take all frames that arrived at the ends, as `comparable` shows them."""
