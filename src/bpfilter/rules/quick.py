@@ -37,6 +37,7 @@ from bpfilter.source import Span
 # Option's name, whether it is inverted, and its values.
 Segment = list[Any]
 
+_NO_OUT, _NO_IN = NOT_IN_CHAIN["o"], NOT_IN_CHAIN["i"]
 _NO_COUNTERS = Counters()
 _VERDICTS = {name: Verdict(name) for name in VERDICTS}
 
@@ -68,6 +69,7 @@ class QuickReader:
         found: dict[str, Any] = {}
         segments: list[Segment] = []
         names: dict[str, Option] = {}  # options of the newest extension
+        kept = self.kept
         at, end = 2, len(texts)
         while at < end:
             text = texts[at]
@@ -81,17 +83,23 @@ class QuickReader:
                 if at == 0:
                     return None
                 continue
-            made = self._own(text, texts[at + 1 : at + 2], inverted)
-            if made is None or text in found:
-                return None
             at += 2
-            if isinstance(made, type):  # an extension
+            if at > end or text in found:
+                return None
+            key = text, texts[at - 1], inverted
+            made = kept.get(key)
+            if made is None:
+                made = kept[key] = self._own(*key)
+                if made is None:
+                    return None
+            if type(made) is type:  # an extension
                 if any(made is segment[0] for segment in segments):
                     return None
-                segments.append([made, texts[at - 1]])
+                segments.append([made, key[1]])
                 names = _names(made)
-            if text != "-m":
-                found[text] = made
+                if text == "-m":
+                    continue
+            found[text] = made
         return self._finish(texts[1], found, segments, counters, span)
 
     # Adds an option and its values to a segment; gives where the next word is, 0 to give up.
@@ -112,15 +120,9 @@ class QuickReader:
         return end
 
     # What an option of iptables' own means: a value, an extension's class, None to give up.
-    def _own(self, text: str, values: list[str], inverted: bool) -> Any:
-        key = text, *values, inverted
-        made = self.kept.get(key)
-        if made is None:
-            maker = self.makers.get(text)
-            if maker is None or not values or values[0] == "!":
-                return None
-            made = self.kept[key] = maker(values[0], inverted)
-        return made
+    def _own(self, text: str, value: str, inverted: bool) -> Any:
+        maker = self.makers.get(text)
+        return None if maker is None or value == "!" else maker(value, inverted)
 
     def _address(self, value: str, inverted: bool) -> Address | None:
         try:
@@ -161,16 +163,15 @@ class QuickReader:
         counters: Counters | None,
         span: Span | None,
     ) -> tuple[str, Rule] | None:
-        for letter, chains in NOT_IN_CHAIN.items():
-            if f"-{letter}" in found and chain in chains:
-                return None
+        if ("-o" in found and chain in _NO_OUT) or ("-i" in found and chain in _NO_IN):
+            return None
         protocol = found.get("-p")
         target = found.get("-j")
         try:
             made = [self._made(segment, chain, protocol) for segment in segments]
         except SourceError:
             return None
-        if isinstance(target, type):
+        if type(target) is type:
             at = next(i for i, segment in enumerate(segments) if segment[0] is target)
             target = made.pop(at)
         rule = Rule(
