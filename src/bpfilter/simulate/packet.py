@@ -76,7 +76,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where and how a packet is met; None is what was not said.
+    """Where and how a packet is met; None is what was not said, an empty name no device.
 
     `mark` is for packets which bring none of their own.
     """

@@ -83,8 +83,8 @@ class World:
         return bytes(self._buffer.data[start : start + nbytes])
 
     def device(self, name: str | None) -> int:
-        """Give the address of a device, made when it is first named; 0 for None."""
-        if name is None:
+        """Give the address of a device, made when it is first named; 0 for no name."""
+        if not name:
             return 0
         if name not in self._devices:
             device = self._struct("net_device")
