@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bpfilter.rules.saved import format_saved as format_saved
     from bpfilter.rules.saved import parse_saved as parse_saved
 
+__version__ = "0.1.0"
+
 _HOME = {
     "Chain": "rules.model",
     "Counters": "rules.model",

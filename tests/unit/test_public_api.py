@@ -56,7 +56,7 @@ def test_importing_the_package_imports_nothing() -> None:
     [
         "from bpfilter import Firewall, parse_saved",
         "from bpfilter.cli.main import main; main(['--version'])",
-        "from bpfilter.cli.main import build_parser; build_parser('apply')",
+        "from bpfilter.cli.main import command_parser; command_parser('apply')",
     ],
 )
 def test_commands_start_without_heavy_libraries(statement: str) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
+from bpfilter.cli.usage import deadline
 from bpfilter.errors import Error
 from bpfilter.rules.model import Family, Ruleset
 
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
     from bpfilter.firewall.live import Firewall
 
 EPILOG = """\
-FILE is what iptables-save or ip6tables-save prints. Its filter table replaces the rules of
-its family that bpfilter has in force, all of it or, on any error, nothing. Rules that
-stay keep their counters. A rule that cannot be enforced exactly is refused and named.
+FILE is what iptables-save or ip6tables-save prints, with the filter table alone. It replaces
+the rules of its family that bpfilter has in force, all of them or, on any error, none; each
+packet meets the old rules or the new ones. Rules that stay keep their counters. A rule that
+cannot be enforced exactly as written is refused, with file, line and reason.
+
+Whether FILE is IPv4 or IPv6 is told by -4 or -6, or else by its first line as iptables-save
+writes it, by a name that ends in .v4 or .v6, or by the addresses in it.
+
+With --confirm, the rules before come back by themselves unless they are confirmed in time,
+by answering y here or with 'bpfilter confirm' from a new connection, even if the connection
+that this command runs over is lost.
 
 examples:
   bpfilter apply rules.v4
@@ -38,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confirm",
-        type=_seconds,
+        type=deadline,
         metavar="SECONDS",
         help="roll back unless confirmed in time, here or by 'bpfilter confirm'",
     )
@@ -51,17 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 1 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError("between 1 and 86400 seconds")
-    return seconds
-
-
 def run(args: argparse.Namespace) -> int:
     from bpfilter.firewall.live import Firewall
 
-    rulesets = [(path, common.read_ruleset(path, args.family)) for path in args.files]
+    rulesets = []
+    for path in args.files:
+        with common.progress(f"reading {path}"):
+            rulesets.append((path, common.read_ruleset(path, args.family)))
     families = [ruleset.family for _, ruleset in rulesets]
     if len(set(families)) != len(families):
         raise common.FileError("two files of the same family; apply them one after the other")
@@ -79,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
-    verified = firewall.verify(ruleset)
+    with common.progress(f"compiling and verifying {path}"):
+        verified = firewall.verify(ruleset)
     sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
     print(
         f"{path}: {_name(ruleset.family)}, {verified.rules} rules verified by the kernel "
@@ -89,7 +95,8 @@ def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
 
 def _apply(firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace) -> None:
     started = time.monotonic()
-    generation = firewall.apply(ruleset, source=path, counters=args.counters)
+    with common.progress(f"compiling and loading {path}"):
+        generation = firewall.apply(ruleset, source=path, counters=args.counters)
     for warning in firewall.warnings(ruleset.family):
         print(f"bpfilter: warning: {warning}", file=sys.stderr)
     if args.verbose:

@@ -7,15 +7,21 @@ import sys
 
 from bpfilter.cli import common
 
+EPILOG = """\
+Takes the programs off the hooks and forgets rules and counters; everything passes again.
+Rules in the kernel's own tables are not touched.
+
+examples:
+  bpfilter clear
+  bpfilter clear -6 --netns lab
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_family(parser, "only")
     common.add_netns(parser)
     common.add_wait(parser)
-    parser.epilog = (
-        "Takes the programs off the hooks and forgets rules and counters. Rules in the\n"
-        "kernel's own tables are not touched.\n\nexample:\n  bpfilter clear --netns lab"
-    )
+    parser.epilog = EPILOG
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
+from bpfilter.cli.usage import seconds
 from bpfilter.errors import Error, RuleSyntaxError, SourceError
 from bpfilter.rules.model import Family, Ruleset
 
 FAMILIES = (Family.IPV4, Family.IPV6)
+
+#: A million rules fit; /dev/zero does not.
+LARGEST_BYTES = 256 << 20
 
 
 class FileError(Error):
     """A file named on the command line cannot be read."""
 
     exit_code = 2
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether colours and progress are wanted there (see no-color.org)."""
+    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def name_on(stream: TextIO | None) -> str:
+    """Give our name as messages begin with it."""
+    return "\x1b[1;31mbpfilter\x1b[0m" if is_terminal(stream) else "bpfilter"
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Say on a terminal what is going on, as long as it goes on."""
+    if not is_terminal(sys.stderr):
+        yield
+        return
+    print(f"{what} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def add_family(parser: argparse.ArgumentParser, purpose: str) -> None:
@@ -51,7 +83,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w",
         "--wait",
-        type=float,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for another writer (default: 10)",
@@ -66,10 +98,7 @@ def read_ruleset(path: str, family: Family | None) -> Ruleset:
     from bpfilter.rules.saved import parse_saved
 
     name = "<stdin>" if path == "-" else path
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror}") from error
+    data = read_input(path)
     if family is not None:
         return parse_saved(data, name, family)
     guess = guess_family(name, data)
@@ -85,6 +114,23 @@ def read_ruleset(path: str, family: Family | None) -> Ruleset:
             return parse_saved(data, name, Family.IPV6)
         except SourceError:
             raise error from None
+
+
+def read_input(path: str) -> bytes:
+    """Read a file, `-` for standard input. Raises: FileError."""
+    try:
+        if path != "-":
+            with open(path, "rb") as file:
+                data = file.read(LARGEST_BYTES + 1)
+        elif sys.stdin is None:
+            raise FileError("standard input is closed")
+        else:
+            data = sys.stdin.buffer.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from error
+    if len(data) > LARGEST_BYTES:
+        raise FileError(f"{path}: is larger than {LARGEST_BYTES >> 20} MB")
+    return data
 
 
 def guess_family(name: str, data: bytes) -> Family | None:

@@ -7,11 +7,22 @@ import sys
 
 from bpfilter.cli import common
 
+EPILOG = """\
+Run it over a new connection, which proves that the rules let one be made.
+
+exit status:
+  0  the rules stay in force
+  1  nothing waits to be confirmed, or it is too late
+
+examples:
+  bpfilter confirm
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_family(parser, "only")
     common.add_netns(parser)
-    parser.epilog = "example, over a second connection:\n  bpfilter confirm"
+    parser.epilog = EPILOG
 
 
 def run(args: argparse.Namespace) -> int:

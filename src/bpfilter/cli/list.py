@@ -12,7 +12,7 @@ from bpfilter.rules.model import Family, Table
 
 EPILOG = """\
 Without options, prints what 'iptables -S' prints; with -v what 'iptables -nvL -x' prints.
-With both families in force, IPv4 comes first; -4 or -6 chooses.
+With both families in force, IPv4 comes first and an empty line between; -4 or -6 chooses.
 
 examples:
   bpfilter list INPUT

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import TracebackType
 
+from bpfilter import __version__
+from bpfilter.cli import common
+from bpfilter.cli.usage import Parser, unknown_command, unknown_option
 from bpfilter.errors import Error, KernelError, SourceError, VerifierError
 
 #: Command, and what it does in a few words; each is a module of this package.
@@ -22,80 +25,125 @@ COMMANDS = {
 }
 
 EPILOG = """\
+exit status:
+  0  success
+  1  anything else, such as a missing privilege
+  2  the rules, the packet or the command line are wrong
+  3  this kernel cannot do what is asked
+  4  somebody else holds the lock
+
 examples:
   bpfilter check rules.v4 --in eth0 --packet 'tcp 192.0.2.7:40000 > 198.51.100.9:22 syn'
   bpfilter apply --dry-run rules.v4
   bpfilter apply --confirm 60 rules.v4
   bpfilter list -v
-
-exit status: 0 success, 1 other problem, 2 bad rules or arguments, 3 this kernel cannot,
-4 somebody else holds the lock. 'bpfilter COMMAND --help' tells more.
+  bpfilter COMMAND --help
 """
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """Make the parser of all commands, or just of one (which starts faster)."""
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    """Make the parser of the command itself, which knows the names of the others."""
+    parser = Parser(
         prog="bpfilter",
         description="Run iptables rules as eBPF at the netfilter hooks.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        sub = commands.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        if only is None or only == name:
-            import_module(f"bpfilter.cli.{name}").add_arguments(sub)
+        commands.add_parser(name, help=summary)
     return parser
+
+
+def command_parser(name: str) -> Parser:
+    """Make the parser of one command alone."""
+    parser = Parser(prog=f"bpfilter {name}", description=_sentence(COMMANDS[name]))
+    import_module(f"bpfilter.cli.{name}").add_arguments(parser)
+    return parser
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    only = argv[0] if argv and argv[0] in COMMANDS else None
-    parser = build_parser(only)
-    args = parser.parse_args(argv)
-    if args.version:
-        from importlib.metadata import version
-
-        print(f"bpfilter {version('pybpfilter')}")
-        return 0
-    if args.command is None:
-        parser.print_help()
-        return 2
     try:
-        status: int = import_module(f"bpfilter.cli.{args.command}").run(args)
+        status = _dispatch(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Error as error:
-        report(error, verbose=getattr(args, "verbose", False))
+        report(error, verbose=bool({"-v", "--verbose"} & set(argv)))
         return error.exit_code
+    except SystemExit as done:  # argparse, after printing help
+        return int(done.code or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output left; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"{common.name_on(sys.stderr)}: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv:
+        build_parser().print_help()
+        return 2
+    if argv[0] in ("-h", "--help"):
+        build_parser().print_help()
+        return 0
+    if argv[0] in ("-V", "--version"):
+        print(f"bpfilter {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise unknown_command(argv[0], COMMANDS)
+    parser = command_parser(argv[0])
+    args, left_over = parser.parse_known_args(argv[1:])
+    if left_over:
+        raise unknown_option(left_over[0], parser)
+    status: int = import_module(f"bpfilter.cli.{argv[0]}").run(args)
     return status
 
 
 def report(error: Error, verbose: bool = False) -> None:
     """Print an error: one sentence, the place in the source, and what else is known."""
-    print(f"bpfilter: {error}", file=sys.stderr)
+    name = common.name_on(sys.stderr)
+    print(f"{name}: {error}", file=sys.stderr)
     if isinstance(error, SourceError) and error.span is not None and error.span.text:
         print(error.span.caret(), file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
-        print(f"bpfilter: {note}", file=sys.stderr)
+        print(f"{name}: {note}", file=sys.stderr)
     if verbose and isinstance(error, VerifierError):
         print(error.log, file=sys.stderr)
     if verbose and isinstance(error, KernelError) and error.__cause__ is not None:
-        print(f"bpfilter: because of: {error.__cause__}", file=sys.stderr)
+        print(f"{name}: because of: {error.__cause__}", file=sys.stderr)
 
 
 def run() -> None:
     """Be the command."""
+    sys.excepthook = _own_fault
+    if sys.stdout is not None:
+        # Rules go out byte for byte as they came in, whatever the locale.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
     sys.exit(main())
+
+
+def _own_fault(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if os.environ.get("BPFILTER_TRACEBACK"):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    at = f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else ""
+    print(
+        f"bpfilter: a bug in bpfilter: {kind.__name__}: {error}{at}; please report it with what "
+        "it prints under BPFILTER_TRACEBACK=1",
+        file=sys.stderr,
+    )

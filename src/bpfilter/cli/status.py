@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from bpfilter.firewall.status import FamilyStatus, Status
 
 EPILOG = """\
-exit status: 0 if all is well or nothing is in force, 1 if something needs attention.
+Prints, for each family, which rules are in force since when, how many instructions and
+bytes of machine code they are at each hook, and the links that hold them there. What needs
+attention comes last: a link taken away by force, rules in the kernel's own tables that
+packets must pass as well.
+
+exit status:
+  0  all is well, or nothing is in force
+  1  something needs attention
 
 examples:
   bpfilter status

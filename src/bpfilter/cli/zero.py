@@ -6,12 +6,21 @@ import argparse
 
 from bpfilter.cli import common
 
+EPILOG = """\
+All rules' and policies' counters are set to zero at once; packets counted meanwhile are not
+lost.
+
+examples:
+  bpfilter zero
+  bpfilter zero -4 --netns lab
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_family(parser, "only")
     common.add_netns(parser)
     common.add_wait(parser)
-    parser.epilog = "example:\n  bpfilter zero -4"
+    parser.epilog = EPILOG
 
 
 def run(args: argparse.Namespace) -> int:
