@@ -22,6 +22,7 @@ from bpfilter.compiler.header import condition
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.plan.fields import DOOMED
 from bpfilter.plan.nodes import Guard, Not, Predicate, Test
+from bpfilter.rules.check import visited
 from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
 
 #: Cells that copies of deeply nested chains may take, beyond which the rules are refused.
@@ -55,7 +56,12 @@ class LoweredRule:
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A table as conditions: the input to laying out cells, and what the program must read."""
+    """A table as conditions: the input to laying out cells, and what the program must read.
+
+    `chains` are those that a hook leads to, with the rules that packets can get to. What lies
+    beyond may well go in circles (mark_source_chains does not look there), and has nothing
+    but its counters.
+    """
 
     family: Family
     table: Table
@@ -73,22 +79,33 @@ def lower_table(table: Table, family: Family) -> Lowered:
     keys = [CounterKey(chain.name, 0) for chain in table.chains if chain.policy is not None]
     for chain in table.chains:
         lowered = []
+        live = len(list(visited(chain)))
         for number, rule in enumerate(chain.rules, 1):
             counter = COUNTER_FIRST + len(keys)
             keys.append(CounterKey(chain.name, number))
             try:
                 _check_target(rule)
                 asked = condition(rule, family)
-                lowered.append(LoweredRule(asked, rule, counter, asked_words(asked)))
+                made = LoweredRule(asked, rule, counter, asked_words(asked))
             except RefusedError as error:
                 refused.append(RefusedError(error.message, error.span or rule.span, error.hint))
+                continue
+            if number <= live:
+                lowered.append(made)
         chains[chain.name] = tuple(lowered)
-    words = {
-        Hook[chain.name]: frozenset(_reachable_words(chain.name, chains))
+    reached = {
+        Hook[chain.name]: _reachable(chain.name, chains)
         for chain in table.chains
         if chain.policy is not None
     }
-    return Lowered(family, table, chains, tuple(keys), tuple(refused), words)
+    words = {
+        hook: frozenset[tuple[str, int]]().union(
+            *(rule.words for name in names for rule in chains[name])
+        )
+        for hook, names in reached.items()
+    }
+    in_use = {name: chains[name] for names in reached.values() for name in names}
+    return Lowered(family, table, in_use, tuple(keys), tuple(refused), words)
 
 
 def _check_target(rule: Rule) -> None:
@@ -104,19 +121,15 @@ def _check_target(rule: Rule) -> None:
     )
 
 
-def _reachable_words(
-    start: str, chains: dict[str, tuple[LoweredRule, ...]]
-) -> set[tuple[str, int]]:
-    seen, todo = {start}, [start]
-    words: set[tuple[str, int]] = set()
+def _reachable(start: str, chains: dict[str, tuple[LoweredRule, ...]]) -> list[str]:
+    found, todo = {start: None}, [start]
     while todo:
         for lowered in chains[todo.pop()]:
-            words |= lowered.words
             target = lowered.rule.target
-            if isinstance(target, Jump) and target.chain not in seen:
-                seen.add(target.chain)
+            if isinstance(target, Jump) and target.chain not in found:
+                found[target.chain] = None
                 todo.append(target.chain)
-    return words
+    return list(found)
 
 
 def asked_words(part: Predicate) -> frozenset[tuple[str, int]]:

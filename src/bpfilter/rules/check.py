@@ -113,7 +113,7 @@ def _place_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
         reached = {start: chains[start]} if start in chains else {}
         waiting = list(reached.values())
         while waiting:
-            for rule in _visited(waiting.pop()):
+            for rule in visited(waiting.pop()):
                 target = rule.target
                 if isinstance(target, Jump) and target.chain not in reached:
                     reached[target.chain] = chains[target.chain]
@@ -134,11 +134,11 @@ def _misplaced(rule: Rule, start: str) -> Iterator[RuleError]:
 
 
 def _followed(chain: Chain) -> Iterator[Rule]:
-    return (rule for rule in _visited(chain) if isinstance(rule.target, Jump))
+    return (rule for rule in visited(chain) if isinstance(rule.target, Jump))
 
 
-# The rules the kernel looks at: those up to an unconditional verdict, which ends its walk.
-def _visited(chain: Chain) -> Iterator[Rule]:
+def visited(chain: Chain) -> Iterator[Rule]:
+    """Walk the rules that packets can get to: up to an unconditional verdict."""
     for rule in chain.rules:
         yield rule
         if isinstance(rule.target, Verdict) and is_unconditional(rule):
