@@ -87,3 +87,17 @@ def test_a_goto_along_the_ladder(duel: Duel, depth: int) -> None:
         rules.append(f"-A c{n}")
     rules.append(f"-A c{depth} -m length --length 45:60 -j RETURN")
     assert duel.run(case(rules, [datagram(size) for size in range(10, 22)])) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "-A unused -m conntrack --ctstate NEW",
+        "-A unused -m state --state NEW",
+        "-A FORWARD -m connmark --mark 0x1/0x0",
+        "-A unused -m connmark --mark 1",
+    ],
+)
+def test_connections_are_tracked_wherever_the_rule_is(duel: Duel, rule: str) -> None:
+    """Tracking puts fragments together before the filter sees them."""
+    assert duel.run(case([rule, "-A FORWARD -f", "-A FORWARD"], fragments())) == []

@@ -6,26 +6,13 @@ from dataclasses import dataclass
 
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
-from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.cells import CELL_BYTES, COUNTER_FIRST
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.loop import CELLS_MAP, COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table, nesting
-from bpfilter.errors import RefusedError
+from bpfilter.compiler.target import Target
 from bpfilter.rules.model import Family, Hook, Table
-
-#: Fields whose presence means that connection tracking must run in the namespace.
-CONNTRACK_PREFIX = "ct_"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a compilation is for: the running kernel, or the model the interpreter has of one."""
-
-    types: KernelTypes
-    cpus: int
-    hz: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +32,6 @@ class Compiled:
     cells: int
     words: int
     needs_conntrack: bool
-
-
-def refusals(table: Table, family: Family) -> tuple[RefusedError, ...]:
-    """Give the rules of a table that cannot be enforced, with the reason, and no others."""
-    return lower_table(table, family).refused
 
 
 def compile_table(table: Table, family: Family, target: Target) -> Compiled:
@@ -82,11 +64,9 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
                 lowered.family,
                 layout,
                 wanted,
-                target.types,
-                cells=len(cells) // 16,
+                target,
+                cells=len(cells) // CELL_BYTES,
                 counters=counters,
-                cpus=target.cpus,
-                hz=target.hz,
             ),
         )
         for hook, wanted in lowered.words.items()
@@ -111,7 +91,12 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
         maps=maps,
         counters=lowered.counters,
         counters_per_cpu=counters,
-        cells=len(cells) // 16,
+        cells=len(cells) // CELL_BYTES,
         words=len(set(layout.slots.values())),
-        needs_conntrack=any(name.startswith(CONNTRACK_PREFIX) for name, _ in words),
+        needs_conntrack=any(
+            match.TRACKS
+            for chain in lowered.table.chains
+            for rule in chain.rules
+            for match in rule.matches
+        ),
     )

@@ -16,6 +16,8 @@ from bpfilter.rules.registry import match
 class Connmark(Mark):
     """A packet without a connection does not match, inverted or not."""
 
+    TRACKS = True
+
     def describe(self, family: Family) -> str:
         return f"connmark match {'!' if self.inverted else ''} {self}"
 

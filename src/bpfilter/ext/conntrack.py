@@ -80,6 +80,7 @@ class Conntrack(Match):
 
     parts: tuple[Part, ...]
 
+    TRACKS = True
     OPTIONS = (
         Option("--ctstate", invertible=True),
         Option("--ctproto", invertible=True),

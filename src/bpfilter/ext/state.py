@@ -21,6 +21,7 @@ class State(Match):
     states: int
     not_states: bool = False
 
+    TRACKS = True
     OPTIONS = (Option("--state", invertible=True, required=True),)
 
     @classmethod

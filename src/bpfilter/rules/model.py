@@ -87,6 +87,9 @@ class Match:
 
     __slots__ = ()
     NAME: ClassVar[str]
+    #: While a rule has this match, wherever it is, connections are tracked and fragments put
+    #: together: its checkentry takes a reference (nf_ct_netns_get).
+    TRACKS: ClassVar[bool] = False
 
     def format(self, family: Family) -> list[str]:
         """Give the options as iptables-save prints them, without `-m NAME`; unquoted words."""
