@@ -22,6 +22,7 @@ from bpfilter.compiler import emit
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.prologue import Prologue
+from bpfilter.compiler.target import Target
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
@@ -64,7 +65,9 @@ class Extraction:
 
     def _spec(self, wanted: frozenset[tuple[str, int]]) -> ProgramSpec:
         b = Builder("extraction")
-        p = Prologue(b, kernel_types(), self.layout, self.family, self.hook, wanted)
+        p = Prologue(
+            b, Target(kernel_types(), 1, 250), self.layout, self.family, self.hook, wanted
+        )
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()

@@ -24,6 +24,7 @@ from bpfilter.compiler import emit
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.prologue import Prologue
+from bpfilter.compiler.target import Target
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
@@ -71,7 +72,7 @@ class Recorder:
         self, family: Family, hook: Hook, wanted: frozenset[tuple[str, int]]
     ) -> ProgramSpec:
         b = Builder("recorder")
-        p = Prologue(b, kernel_types(), self.layout, family, hook, wanted, HZ)
+        p = Prologue(b, Target(kernel_types(), 1, HZ), self.layout, family, hook, wanted)
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()

@@ -19,7 +19,8 @@ import pytest
 
 from bpfilter.bpf.program import hook_state
 from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.build import Target, compile_table
+from bpfilter.compiler.build import compile_table
+from bpfilter.compiler.target import Target
 from bpfilter.compiler.loop import COUNTERS_MAP
 from bpfilter.firewall import apply, counters
 from bpfilter.kernel.linux import LinuxKernel
@@ -106,5 +107,5 @@ def test_same_verdicts_and_counters(
                 )
         raw = loaded.maps[COUNTERS_MAP].lookup(0)
         assert raw is not None
-        counted = counters.sum_cpus(bytearray(raw), compiled.counters_per_cpu, cpus)
+        counted = counters.sum_cpus(raw, compiled.counters_per_cpu, cpus)
         assert simulator.totals() == counted, f"seed {seed}\n{text}"

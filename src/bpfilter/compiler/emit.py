@@ -10,7 +10,6 @@ from __future__ import annotations
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
-from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import COUNTER_ABORTED
 from bpfilter.compiler.extract import EXTRACTORS
@@ -23,6 +22,7 @@ from bpfilter.compiler.loop import (
     emit_loop,
 )
 from bpfilter.compiler.prologue import Prologue
+from bpfilter.compiler.target import Target
 from bpfilter.rules.model import Family, Hook
 
 # struct bpf_nf_ctx (include/net/netfilter/nf_bpf_link.h)
@@ -35,30 +35,28 @@ def emit_program(
     family: Family,
     layout: Frame,
     wanted: frozenset[tuple[str, int]],
-    types: KernelTypes,
+    target: Target,
     *,
     cells: int,
     counters: int,
-    cpus: int,
-    hz: int,
 ) -> tuple[Insn, ...]:
     """Emit the program of one hook; `cells` and `counters` (of one CPU) size the maps."""
     b = Builder(f"{family.command} {hook.name}")
-    p = Prologue(b, types, layout, family, hook, wanted, hz)
+    p = Prologue(b, target, layout, family, hook, wanted)
     b.load(R6, R1, CTX_SKB)
     b.load(R7, R1, CTX_STATE)
     p.clear_words()
     p.load_member(R1, R6, "sk_buff", "len")
     b.store(R10, layout.offset(frame.BYTES), R1)
     b.call(Helper.GET_SMP_PROCESSOR_ID)
-    b.jgt(R0, cpus - 1, "drop")
+    b.jgt(R0, target.cpus - 1, "drop")
     b.mul(R0, counters)
     b.store(R10, layout.offset(frame.COUNTERS), R0, Size.W)
     if wanted:
         p.open_packet()
         for extract in EXTRACTORS[family]:
             extract(p)
-    bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * cpus)
+    bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)
     emit_loop(b, layout, bounds, hook, "unreadable")
     b.label("unreadable")
     _count_aborted(p, bounds.counters)

@@ -18,6 +18,7 @@ from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R10, Reg, Size
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
+from bpfilter.compiler.target import Target
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
 
@@ -32,15 +33,17 @@ class Prologue:
     """One program's reading of its packet; `wanted` holds (field name, word)."""
 
     b: Builder
-    types: KernelTypes
+    target: Target
     frame: frame.Frame
     family: Family
     hook: Hook
     wanted: frozenset[tuple[str, int]]
-    #: Ticks per second, for fields in seconds (CONFIG_HZ).
-    hz: int = 250
     #: Where a packet goes that cannot be read at all: dropped.
     unreadable: str = field(default="unreadable")
+
+    @property
+    def types(self) -> KernelTypes:
+        return self.target.types
 
     def wants(self, *fields: Field) -> bool:
         """Say whether any word of any of these fields is asked for."""

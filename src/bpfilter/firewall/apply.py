@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
-from bpfilter.compiler.build import Compiled, Target, compile_table
+from bpfilter.compiler.build import Compiled, compile_table
+from bpfilter.compiler.target import Target
 from bpfilter.errors import RuleError, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.build import Target, compile_table
+from bpfilter.compiler.build import compile_table
+from bpfilter.compiler.target import Target
 from bpfilter.errors import KernelError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others
 from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.quirks import quirks
 from bpfilter.firewall.status import Status, read_status
-from bpfilter.firewall.store import Store, open_store
+from bpfilter.firewall.store import Store, open_store, state_directory
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Ruleset, Table
 
@@ -90,8 +92,12 @@ class Firewall:
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
 
-        types = KernelTypes.of_kernel(self.kernel)
-        return Target(types, self.kernel.possible_cpus(), self.kernel.clock_hz())
+        return Target(
+            KernelTypes.of_kernel(self.kernel),
+            self.kernel.possible_cpus(),
+            self.kernel.clock_hz(),
+            quirks(self.kernel, state_directory(self.kernel)),
+        )
 
     def apply(
         self,

@@ -215,6 +215,11 @@ def _word(selector: Map) -> int:
     return int.from_bytes(value, "little")
 
 
+def state_directory(kernel: Kernel) -> Path:
+    """Give the directory that holds the state of all namespaces."""
+    return kernel.mount_bpffs(BPFFS).parent / "state"
+
+
 def open_store(kernel: Kernel) -> Store:
     """Give the store of the network namespace this thread is in, made if need be."""
     root = kernel.mount_bpffs(BPFFS)

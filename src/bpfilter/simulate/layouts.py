@@ -14,6 +14,7 @@ from pathlib import Path
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import lay_out_frame
+from bpfilter.compiler.target import Target
 from bpfilter.plan.fields import FIELDS
 from bpfilter.rules.model import TABLES, Family, Hook
 
@@ -31,12 +32,11 @@ def ask_everything(types: KernelTypes) -> None:
 
     Raises: UnsupportedError if `types` lacks something.
     """
+    target = Target(types, cpus=1, hz=250)
     guards = {(name, 0) for name in FIELDS if name.endswith("_guard")}
     for family in Family:
         for hook in map(Hook.__getitem__, TABLES["mangle"]):
             for field in FIELDS.values():
                 wanted = frozenset(guards | {(field.name, word) for word in range(field.words)})
                 layout = lay_out_frame(wanted, family)
-                emit_program(
-                    hook, family, layout, wanted, types, cells=1, counters=1, cpus=1, hz=250
-                )
+                emit_program(hook, family, layout, wanted, target, cells=1, counters=1)

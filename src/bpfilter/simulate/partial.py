@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bpfilter.compiler.build import refusals
-from bpfilter.compiler.lower import CounterKey
+from bpfilter.compiler.lower import CounterKey, lower_table
 from bpfilter.errors import RefusedError
 from bpfilter.rules.model import Chain, Family, Rule, Table, Verdict
 
@@ -34,7 +33,7 @@ def cut_refused(table: Table, family: Family) -> tuple[Table, dict[CounterKey, R
 
 def _refusal(rule: Rule, family: Family) -> RefusedError | None:
     alone = Table("filter", (Chain("alone", (rule,)),))
-    return next(iter(refusals(alone, family)), None)
+    return next(iter(lower_table(alone, family).refused), None)
 
 
 def _cut(rule: Rule, family: Family) -> Rule:

@@ -22,10 +22,11 @@ from bpfilter.asm.interp import Machine
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import ArrayModel
 from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.build import Compiled, Target, compile_table
+from bpfilter.compiler.build import Compiled, compile_table
 from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
 from bpfilter.compiler.loop import COUNTER_BYTES, COUNTERS_MAP, NF_ACCEPT
 from bpfilter.compiler.lower import lower_table
+from bpfilter.compiler.target import Target
 from bpfilter.errors import Error, RefusedError, RuleError
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import Hook, Rule, Ruleset, Table, Verdict

@@ -126,7 +126,7 @@ def _expire(p: Prologue) -> None:
     _read(p, "timeout")
     b.sub32(R1, R9)
     b.jslt32(R1, 0, expired)
-    b.div32(R1, p.hz)
+    b.div32(R1, p.target.hz)
     p.put(fields.CT_EXPIRE, R1)
     b.label(expired)
 

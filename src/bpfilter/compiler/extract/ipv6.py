@@ -82,17 +82,36 @@ def _headers(p: Prologue, bad: str, lost: str, found: str) -> None:
     with loop(p, {leave_bad: bad, leave_lost: lost, leave_found: found}):
         _jump_unless_walked(p, leave_found)
         exthdr.note(p)
-        # The kernel reads 2 bytes, and 4 of a fragment or routing header; but with less
-        # than 4 it would fail below at any header's length.
-        p.slice(R9, 4)
-        b.jeq(R0, 0, leave_bad)
-        _fragment(p, leave_lost, leave_found)
+        _read_header(p, leave_bad, leave_lost, leave_found)
         exthdr.next_header(p)
-        p.load_member(R3, R6, "sk_buff", "len")
-        b.sub(R3, R9)
-        b.jlt(R3, R2, leave_bad)
+        if p.target.quirks.exthdr_bounded:
+            p.load_member(R3, R6, "sk_buff", "len")
+            b.sub(R3, R9)
+            b.jlt(R3, R2, leave_bad)
         b.add(R9, R2)
         b.mov(R8, R1)
+
+
+def _read_header(p: Prologue, bad: str, lost: str, found: str) -> None:
+    # R0 = the header at R9. The kernel reads 2 bytes, and 4 of a fragment or routing header;
+    # where lengths are bounded, a header of less than 4 fails at its length at the latest.
+    b = p.b
+    if p.target.quirks.exthdr_bounded:
+        p.slice(R9, 4)
+        b.jeq(R0, 0, bad)
+        _fragment(p, lost, found)
+        return
+    long_read, read = b.fresh("long"), b.fresh("read")
+    b.jeq(R8, EXTHDR.ROUTING, long_read)
+    b.jeq(R8, EXTHDR.FRAGMENT, long_read)
+    p.slice(R9, 2)
+    b.jeq(R0, 0, bad)
+    b.jump(read)
+    b.label(long_read)
+    p.slice(R9, 4)
+    b.jeq(R0, 0, bad)
+    _fragment(p, lost, found)
+    b.label(read)
 
 
 def _fragment(p: Prologue, lost: str, found: str) -> None:
