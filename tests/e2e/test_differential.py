@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.duel import Case, Duel, random_case
+from tests.harness import dialogue
+from tests.harness.duel import Case, Duel, count_differences, random_case
 from tests.harness.engines import BpfEngine, LegacyEngine, Refused, remove_leftovers
 from tests.harness.fuzz import Tally, compare, compare_everywhere
 from tests.harness.match_kinds import KINDS, Kind
@@ -38,6 +39,24 @@ def agreed(tally: Tally) -> None:
 def test_every_verdict_and_counter_is_as_with_iptables() -> None:
     seeds = range(SEED, SEED + RULESETS)
     agreed(compare_everywhere((LegacyEngine(), BpfEngine()), seeds, PACKETS))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_of_real_sockets_count_the_same(version: int) -> None:
+    """Sockets in every state of a connection, with the owner they have in it."""
+    duel = Duel(LegacyEngine(), BpfEngine())
+    try:
+        counts = [
+            dialogue.talk(engine, traffic, version)
+            for engine, traffic in zip(duel.engines, duel.twins(bridged=False), strict=True)
+        ]
+    finally:
+        duel.close()
+    iptables, ours = counts
+    assert count_differences(dialogue.rules(), iptables, ours, ("iptables", "bpfilter")) == []
+    packets = [hits for chain in ("OUTPUT", "INPUT") for hits, _ in iptables.rules[chain]]
+    answered = dict(zip(dialogue.QUESTIONS, packets, strict=True))
+    assert all(answered.values()), answered
 
 
 @pytest.mark.parametrize("path", sorted(ONCE_DIFFERENT.glob("*.json")), ids=lambda path: path.stem)

@@ -41,6 +41,7 @@ QUIET: dict[str, int | str] = {
     "ipv4/ipfrag_time": 86400,
     "ipv4/ipfrag_high_thresh": 1 << 28,
     "ipv4/igmp_qrv": 1,
+    "ipv4/tcp_invalid_ratelimit": 0,
     "ipv6/conf/all/accept_ra": 0,
     "ipv6/conf/default/accept_ra": 0,
     "ipv6/conf/default/accept_dad": 0,

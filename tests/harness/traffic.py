@@ -143,6 +143,15 @@ class Traffic:
             return error.errno or -1
         return 0
 
+    def send_frame(self, end: int, frame: bytes) -> None:
+        """Send a frame from one of SIDES' other ends."""
+        self._ends[end].send(frame)
+
+    def frames(self, end: int, seconds: float = 5) -> Iterator[bytes]:
+        """Give frames as they arrive at an end, until none does for so long."""
+        while select.select([self._ends[end]], [], [], seconds)[0]:
+            yield self._ends[end].recv(65536)
+
     def settle(self) -> None:
         """Wait until all sent before is through: each round passes one more queue behind it."""
         for _ in range(3):
