@@ -7,6 +7,8 @@
     firewall.apply(ruleset)
     table = firewall.table(Family.IPV4)     # with counters
 
+    Simulator(ruleset).run("tcp 192.0.2.7:40000 > 198.51.100.9:22 syn", in_interface="eth0")
+
 Names are imported when first used: most commands need few of them.
 """
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from bpfilter.rules.model import Table as Table
     from bpfilter.rules.saved import format_saved as format_saved
     from bpfilter.rules.saved import parse_saved as parse_saved
+    from bpfilter.simulate.run import Simulator as Simulator
 
 __version__ = "0.1.0"
 
@@ -45,6 +48,7 @@ _HOME = {
     "RuleError": "errors",
     "RuleSyntaxError": "errors",
     "Ruleset": "rules.model",
+    "Simulator": "simulate.run",
     "Table": "rules.model",
     "UnsupportedError": "errors",
     "check_ruleset": "rules.check",

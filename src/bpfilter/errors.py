@@ -5,6 +5,7 @@
     │  ├─ RuleSyntaxError                          it cannot be read as rules
     │  └─ RuleError                                it reads, but means nothing iptables allows
     ├─ RefusedError(span)          exit 2, ENOPROTOOPT   valid for iptables, not enforceable here
+    ├─ CaptureError(offset)        exit 2          a file of packets cannot be read
     ├─ AbiError(struct, offset)    EINVAL          malformed bytes from or for the kernel
     ├─ BuildError(origin)                          a limit of the instruction set, such as stack
     ├─ InterpError(index)                          a program went wrong in the interpreter
@@ -65,6 +66,16 @@ class RefusedError(SourceError):
     """iptables would take this rule; it cannot be enforced here exactly as written."""
 
     errno_for_caller = _errno.ENOPROTOOPT
+
+
+class CaptureError(Error):
+    """A file of packets which is none, or is wrong at byte `offset`."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, offset: int | None = None) -> None:
+        super().__init__(message if offset is None else f"{message}, at byte {offset}")
+        self.offset = offset
 
 
 class AbiError(Error):

@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "firewall": COMPILING | {"bpf", "kernel"},
     "cli": PURE_RULES | {"compiler", "simulate", "firewall"},
     # The package itself names what is public, and imports it when it is used.
-    "__init__": {"rules", "firewall"},
+    "__init__": {"rules", "firewall", "simulate"},
 }
 
 #: Runs on any operating system: no Unix-only module, and nothing of the running machine.

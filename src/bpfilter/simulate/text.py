@@ -151,8 +151,8 @@ class _Reader:
         if self.family is None:
             self.family = found
         elif found is not self.family:
-            wanted = "IPv4" if self.family is Family.IPV4 else "IPv6"
-            self.fail(f"an {wanted} packet is needed here", word)
+            wanted, other = ("IPv4", "-6") if self.family is Family.IPV4 else ("IPv6", "-4")
+            self.fail(f"an {wanted} packet is needed here", word, f"or rules read with {other}")
 
     def ends(self, draft: _Draft, source: _Word, destination: _Word) -> None:
         frag = draft.options.get("frag")
@@ -209,9 +209,9 @@ class _Reader:
         elif word.text == "df":
             draft.dont_fragment = True
         else:
-            read = _WORDS.get(draft.protocol)
-            if read is None or not read(draft, word.text):
-                self.fail(f"'{word.text}' says nothing about such a packet", word)
+            read, hint = _WORDS.get(draft.protocol, (_no_word, ""))
+            if not read(draft, word.text):
+                self.fail(f"'{word.text}' is no word for such a packet", word, hint)
 
     def number(self, draft: _Draft, key: str, top: int, default: int) -> int:
         word = draft.options.get(key)
@@ -258,12 +258,17 @@ def _sctp_word(draft: _Draft, word: str) -> bool:
     return True
 
 
-_WORDS: dict[int, Callable[[_Draft, str], bool]] = {
-    IPPROTO.TCP: _tcp_word,
-    IPPROTO.ICMP: _icmp_word,
-    IPPROTO.ICMPV6: _icmp_word,
-    IPPROTO.DCCP: _dccp_word,
-    IPPROTO.SCTP: _sctp_word,
+def _no_word(_draft: _Draft, _word: str) -> bool:
+    return False
+
+
+#: How the words of a protocol are read, and a hint of what they are.
+_WORDS: dict[int, tuple[Callable[[_Draft, str], bool], str]] = {
+    IPPROTO.TCP: (_tcp_word, f"flags: {' '.join(TCP_FLAGS)} none"),
+    IPPROTO.ICMP: (_icmp_word, "one type by name, as TYPE or TYPE/CODE"),
+    IPPROTO.ICMPV6: (_icmp_word, "one type by name, as TYPE or TYPE/CODE"),
+    IPPROTO.DCCP: (_dccp_word, f"one of {' '.join(DCCP_TYPES).lower()}"),
+    IPPROTO.SCTP: (_sctp_word, "chunks by name, such as init or data"),
 }
 _OPTIONS = ("ttl", "tos", "id", "len", "frag", "mark", "mac", "spi", "opt")
 
