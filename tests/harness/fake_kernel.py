@@ -149,6 +149,9 @@ class FakeKernel:
     def possible_cpus(self) -> int:
         return self.cpus
 
+    def cpu_numbers(self) -> int:
+        return self.cpus
+
     def clock_hz(self) -> int:
         return 250
 

@@ -21,7 +21,7 @@ class Quirks:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`cpus` is how many may ever be there, `hz` the kernel's ticks per second."""
+    """CPU numbers are less than `cpus`; `hz` is the kernel's ticks per second."""
 
     types: KernelTypes
     cpus: int

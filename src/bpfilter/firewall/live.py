@@ -94,7 +94,7 @@ class Firewall:
 
         return Target(
             KernelTypes.of_kernel(self.kernel),
-            self.kernel.possible_cpus(),
+            self.kernel.cpu_numbers(),
             self.kernel.clock_hz(),
             quirks(self.kernel, state_directory(self.kernel)),
         )

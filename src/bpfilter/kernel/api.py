@@ -41,6 +41,9 @@ class Kernel(Protocol):
     def possible_cpus(self) -> int:
         """Give the number of per-CPU values a lookup returns: CPUs that may ever be there."""
 
+    def cpu_numbers(self) -> int:
+        """Give what the number of any such CPU is less than: nr_cpu_ids."""
+
     def clock_hz(self) -> int:
         """Give the ticks per second of the kernel's own clock, CONFIG_HZ: those of jiffies."""
 

@@ -12,20 +12,20 @@ from bpfilter.errors import AbiError
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h
 
 
-def parse_cpu_list(text: str) -> int:
-    """Count the CPUs in a list such as `0-3,5`. Raises: AbiError if it is none."""
-    count = 0
+def parse_cpu_list(text: str) -> frozenset[int]:
+    """Give the CPUs in a list such as `0-3,5`. Raises: AbiError if it is none."""
+    numbers: set[int] = set()
     for part in text.strip().split(","):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if found is None:
             raise AbiError(f"not a list of CPUs: {text.strip()!r}")
         first = int(found[1])
-        count += int(found[2] or first) - first + 1
-    return count
+        numbers.update(range(first, int(found[2] or first) + 1))
+    return frozenset(numbers)
 
 
-def possible_cpus() -> int:
-    """Count the CPUs this kernel may ever have online: num_possible_cpus()."""
+def possible_cpus() -> frozenset[int]:
+    """Give the CPUs this kernel may ever have online; numbers may be left out."""
     return parse_cpu_list(Path("/sys/devices/system/cpu/possible").read_text("utf-8"))
 
 

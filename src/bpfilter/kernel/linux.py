@@ -86,10 +86,10 @@ class LinuxKernel:
             return None
 
     def possible_cpus(self) -> int:
-        try:
-            return host.possible_cpus()
-        except OSError as error:
-            raise kernel_error("count the CPUs", error) from error
+        return len(_possible_cpus())
+
+    def cpu_numbers(self) -> int:
+        return max(_possible_cpus()) + 1
 
     def clock_hz(self) -> int:
         return host.clock_hz()
@@ -174,6 +174,13 @@ def _bpf_number() -> int:
     if machine not in syscalls.BPF:
         raise UnsupportedError(f"bpf(2) known to this program on {machine}")
     return syscalls.BPF[machine]
+
+
+def _possible_cpus() -> frozenset[int]:
+    try:
+        return host.possible_cpus()
+    except OSError as error:
+        raise kernel_error("count the CPUs", error) from error
 
 
 def _raise_memlock() -> bool:

@@ -6,13 +6,21 @@ import pytest
 
 from bpfilter.errors import AbiError
 from bpfilter.kernel import host, netns
+from bpfilter.kernel.linux import LinuxKernel
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("0", 1), ("0-3\n", 4), ("0-1,4,6-7", 5), ("2-2", 1), ("0-127", 128)]
+    ("text", "numbers"),
+    [("0", [0]), ("0-3\n", [0, 1, 2, 3]), ("0-1,4,6-7", [0, 1, 4, 6, 7]), ("2-2", [2])],
 )
-def test_cpu_list(text: str, count: int) -> None:
-    assert host.parse_cpu_list(text) == count
+def test_cpu_list(text: str, numbers: list[int]) -> None:
+    assert host.parse_cpu_list(text) == set(numbers)
+
+
+def test_cpus_whose_numbers_leave_some_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "possible_cpus", lambda: host.parse_cpu_list("0-1,8-9"))
+    assert LinuxKernel().possible_cpus() == 4
+    assert LinuxKernel().cpu_numbers() == 10
 
 
 @pytest.mark.parametrize("text", ["", "a", "0-", "0,,1", "-1"])
