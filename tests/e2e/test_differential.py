@@ -38,6 +38,7 @@ def agreed(tally: Tally) -> None:
 
 def test_every_verdict_and_counter_is_as_with_iptables() -> None:
     seeds = range(SEED, SEED + RULESETS)
+    print(f"BPFILTER_SEED={SEED}")  # noqa: T201
     agreed(compare_everywhere((LegacyEngine(), BpfEngine()), seeds, PACKETS))
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -106,6 +107,8 @@ class BpfEngine:
             firewall.apply(parse_saved(text, "random", family))
         except Error as error:
             raise Refused("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
+        except Exception as error:  # a bug is a finding as well, with its rules and seed
+            raise Refused("".join(traceback.format_exception(error)[-2:])) from error
         firewall.zero(family)  # rules that were in force before have kept their counters
 
     def counts(self, namespace: Namespace, version: int) -> Counts:
