@@ -8,9 +8,10 @@ headers it cannot follow.
 
 from __future__ import annotations
 
+from bpfilter.errors import RefusedError
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
-from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, masked_words
+from bpfilter.plan.nodes import TRUE, All, Guard, Not, Predicate, equals, inverted_if, masked_words
 from bpfilter.rules.model import Address, Family, Interface, Rule
 
 IFNAMSIZ = 16
@@ -26,10 +27,11 @@ def condition(rule: Rule, family: Family) -> Predicate:
         parts.append(_address(fields.SADDR, rule.source))
     if rule.destination:
         parts.append(_address(fields.DADDR, rule.destination))
-    if rule.in_interface:
-        parts.append(interface(fields.IIF, rule.in_interface))
-    if rule.out_interface:
-        parts.append(interface(fields.OIF, rule.out_interface))
+    for field, named in ((fields.IIF, rule.in_interface), (fields.OIF, rule.out_interface)):
+        if named:
+            asked = interface(field, named)
+            _refuse_never(asked, f"'! {named.name}'")
+            parts.append(asked)
     if rule.protocol:
         if family is Family.IPV6:
             parts.append(Guard(fields.PROTO_GUARD))
@@ -37,8 +39,24 @@ def condition(rule: Rule, family: Family) -> Predicate:
         parts.append(inverted_if(rule.protocol.inverted, wanted))
     if rule.fragment is not None:
         parts.append(equals(fields.FRAGMENT, int(rule.fragment)))
-    parts.extend(match.predicate(family, rule) for match in rule.matches)
-    return All(tuple(part for part in parts if part != All(())))
+    for match in rule.matches:
+        _refuse_lossy(match.unsaved(), f"match '{match.NAME}'")
+        asked = match.predicate(family, rule)
+        _refuse_never(asked, f"match '{match.NAME}'")
+        parts.append(asked)
+    return All(tuple(part for part in parts if part != TRUE))
+
+
+def _refuse_never(asked: Predicate, what: str) -> None:
+    # `! -i +` and `! --dport :` never match, and iptables-save writes them back as always.
+    if asked == Not(TRUE) or (isinstance(asked, All) and Not(TRUE) in asked.parts):
+        _refuse_lossy("that everything is excluded", what)
+
+
+def _refuse_lossy(lost: str, what: str) -> None:
+    # A ruleset in force is kept, listed and rolled back to as iptables-save writes it.
+    if lost:
+        raise RefusedError(f"{what}: iptables-save loses {lost}; write the rule another way")
 
 
 def _address(field: Field, address: Address) -> Predicate:

@@ -86,6 +86,12 @@ class IcmpType:
             return f"{text} code {self.low}"
         return text if self.any_code else f"{text} codes {self.low}-{self.high}"
 
+    @property
+    def unsaved(self) -> str:
+        """Name the part that iptables-save does not print: a range of codes."""
+        ranged = self.low != self.high and (self.low, self.high) != (0, U8)
+        return f"the code range {self.low}:{self.high}" if ranged else ""
+
     def predicate(self) -> Predicate:
         here = all_of(equals(ICMP_TYPE, self.number), within(ICMP_CODE, self.low, self.high))
         return inverted_if(self.inverted, here)
@@ -154,6 +160,9 @@ class Icmp(Match):
 
     def describe(self, family: Family) -> str:
         return f"icmp{self.type.describe()}"
+
+    def unsaved(self) -> str:
+        return self.type.unsaved
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         if self.type.number == ANY_TYPE:

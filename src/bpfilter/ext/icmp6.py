@@ -69,5 +69,8 @@ class Icmp6(Match):
     def describe(self, family: Family) -> str:
         return f"ipv6-icmp{self.type.describe()}"
 
+    def unsaved(self) -> str:
+        return self.type.unsaved
+
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         return all_of(Guard(ICMP_GUARD), self.type.predicate())

@@ -7,7 +7,7 @@ from typing import Self
 
 from bpfilter.errors import RuleError
 from bpfilter.plan import fields
-from bpfilter.plan.nodes import All, Guard, Predicate, Test, any_bit, equals, inverted_if
+from bpfilter.plan.nodes import All, Guard, Predicate, any_bit, equals, inverted_if, within
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
 from bpfilter.rules.values import (
@@ -116,7 +116,7 @@ def port_tests(
         (fields.DPORT, dports, not_dports),
     ):
         if ports != ANY_PORT or negated:
-            tests.append(inverted_if(negated, Test(field, *ports)))
+            tests.append(inverted_if(negated, within(field, *ports)))
     return tests
 
 

@@ -99,6 +99,10 @@ class Match:
         """Give the text `iptables -nvL` prints for it, without surrounding spaces."""
         raise NotImplementedError
 
+    def unsaved(self) -> str:
+        """Name what `format` loses, because iptables-save does; mostly nothing."""
+        return ""
+
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         """Give the condition on packet fields; RefusedError if BPF cannot decide it."""
         raise NotImplementedError
