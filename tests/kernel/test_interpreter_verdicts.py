@@ -20,8 +20,9 @@ import pytest
 from bpfilter.bpf.program import hook_state
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
-from bpfilter.compiler.target import Target
 from bpfilter.compiler.loop import COUNTERS_MAP
+from bpfilter.compiler.target import Target
+from bpfilter.errors import RefusedError
 from bpfilter.firewall import apply, counters
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.rules.model import Family, Hook
@@ -60,6 +61,18 @@ def _one_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
+def drawn_rules(rng: random.Random, family: Family, knobs: Knobs) -> tuple[str, Simulator]:
+    """Draw rules until none is refused."""
+    linear = rng.choice((None, 0, 20, 40, 60))
+    while True:
+        drawn = random_ruleset(rng, 4 if family is Family.IPV4 else 6, knobs)
+        text = re.sub(r"(! )?-o \S+ ?", "", drawn)
+        try:
+            return text, Simulator(parse_saved(text, "drawn", family), local=(), linear=linear)
+        except RefusedError:
+            continue
+
+
 def drawn_packets(rng: random.Random, family: Family, protocol: int | None) -> Iterator[Packet]:
     version, kind = (4, wire.ETH_P_IP) if family is Family.IPV4 else (6, wire.ETH_P_IPV6)
     for number in range(PACKETS):
@@ -85,9 +98,7 @@ def test_same_verdicts_and_counters(
     rng = random.Random(f"{seed} {family}")
     version = 4 if family is Family.IPV4 else 6
     knobs = Knobs(without=BpfEngine.refuses).themed(rng, version)
-    text = re.sub(r"(! )?-o \S+ ?", "", random_ruleset(rng, version, knobs))
-    ruleset = parse_saved(text, f"seed {seed}", family)
-    simulator = Simulator(ruleset, local=(), linear=rng.choice((None, 0, 20, 40, 60)))
+    text, simulator = drawn_rules(rng, family, knobs)
     simulator.world.state["net"] = 0
     cpus = kernel.possible_cpus()
     compiled = compile_table(simulator.table, family, Target(types, cpus, 250))

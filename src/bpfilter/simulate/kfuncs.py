@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bpfilter.asm.fakes import Args, Fake
+from bpfilter.asm.memory import Memory
 from bpfilter.errors import Error
 
 if TYPE_CHECKING:
@@ -27,13 +28,26 @@ class CutShortError(Error):
 
 def kfuncs(world: World) -> Mapping[str, Fake]:
     """Give the functions, working on the packet a world holds."""
+    return {
+        "bpf_dynptr_from_skb": dynptr_from_skb,
+        "bpf_dynptr_slice": _slice_of(world),
+        "bpf_rdonly_cast": rdonly_cast,
+        **_iterator(world.memory),
+    }
 
-    def dynptr_from_skb(_machine: Machine, _args: Args) -> int:
-        return 0
 
+def dynptr_from_skb(_machine: Machine, _args: Args) -> int:
+    return 0
+
+
+def rdonly_cast(_machine: Machine, args: Args) -> int:
+    return args[0]
+
+
+def _slice_of(world: World) -> Fake:
+    # bpf_dynptr_check_off_len(), then skb_header_pointer(): what does not lie in the linear
+    # part alone is copied to the caller's buffer.
     def dynptr_slice(machine: Machine, args: Args) -> int:
-        # bpf_dynptr_check_off_len(), then skb_header_pointer(): what lies beyond the linear
-        # part is copied to the caller's buffer.
         offset, buffer, nbytes = args[1], args[2], args[3] & U32
         end = offset + nbytes
         if end > world.length:
@@ -45,55 +59,45 @@ def kfuncs(world: World) -> Mapping[str, Fake]:
             return buffer
         return world.data_address + offset
 
+    return dynptr_slice
+
+
+def _iterator(memory: Memory) -> dict[str, Fake]:
+    # struct bpf_iter_num_kern (kernel/bpf/bpf_iter.c): s32 cur, s32 end; 0, 0 once it is done.
+    load, store = memory.loader(4), memory.storer(4)
+
+    def new(_machine: Machine, args: Args) -> int:
+        start, end = _signed(args[1]), _signed(args[2])
+        if start > end or end - start > BPF_MAX_LOOPS:
+            store(args[0], 0)
+            store(args[0] + 4, 0)
+            return -errno.EINVAL if start > end else -errno.E2BIG
+        store(args[0], start - 1)
+        store(args[0] + 4, end)
+        return 0
+
+    def following(_machine: Machine, args: Args) -> int:
+        here = args[0]
+        current, end = _signed(load(here)) + 1, _signed(load(here + 4))
+        if current >= end:
+            current = 0
+            store(here + 4, 0)
+            here = 0
+        store(args[0], current)
+        return here
+
+    def destroy(_machine: Machine, args: Args) -> int:
+        store(args[0], 0)
+        store(args[0] + 4, 0)
+        return 0
+
     return {
-        "bpf_dynptr_from_skb": dynptr_from_skb,
-        "bpf_dynptr_slice": dynptr_slice,
-        "bpf_rdonly_cast": rdonly_cast,
-        "bpf_iter_num_new": iter_num_new,
-        "bpf_iter_num_next": iter_num_next,
-        "bpf_iter_num_destroy": iter_num_destroy,
+        "bpf_iter_num_new": new,
+        "bpf_iter_num_next": following,
+        "bpf_iter_num_destroy": destroy,
     }
 
 
-def rdonly_cast(_machine: Machine, args: Args) -> int:
-    return args[0]
-
-
-# struct bpf_iter_num_kern (kernel/bpf/bpf_iter.c): s32 cur, s32 end; 0, 0 once it is done.
-
-
-def iter_num_new(machine: Machine, args: Args) -> int:
-    start, end = _signed(args[1]), _signed(args[2])
-    status = 0
-    if start > end:
-        status = -errno.EINVAL
-    elif end - start > BPF_MAX_LOOPS:
-        status = -errno.E2BIG
-    if status:
-        start, end = 1, 0
-    machine.memory.write(args[0], _pack(start - 1) + _pack(end))
-    return status
-
-
-def iter_num_next(machine: Machine, args: Args) -> int:
-    here = machine.memory.read(args[0], 8)
-    following = int.from_bytes(here[:4], "little", signed=True) + 1
-    if following >= int.from_bytes(here[4:], "little", signed=True):
-        machine.memory.write(args[0], bytes(8))
-        return 0
-    machine.memory.write(args[0], _pack(following))
-    return args[0]
-
-
-def iter_num_destroy(machine: Machine, args: Args) -> int:
-    machine.memory.write(args[0], bytes(8))
-    return 0
-
-
-def _signed(register: int) -> int:
-    value = register & U32
-    return value - (1 << 32) if value >> 31 else value
-
-
-def _pack(value: int) -> bytes:
-    return value.to_bytes(4, "little", signed=True)
+def _signed(number: int) -> int:
+    number &= U32
+    return number - (1 << 32) if number >> 31 else number

@@ -114,6 +114,7 @@ class Simulator:
         self.asked = {hook: Asked(hook, words[hook]) for hook in self.compiled.programs}
         self.memory = Memory()
         self.world = World(self.memory, types, linear)
+        self.world.tracks = any(asked.connection() for asked in self.asked.values())
         if self.local is not None:
             self.world.set_local(self.local)
         self._cpu = 0

@@ -34,6 +34,7 @@ class World:
     """Give it a packet with `enter`, and `context` to a program.
 
     `linear` is how many bytes of each packet lie in one piece (skb_headlen), None for all.
+    Clear `tracks` if no program asks for connections, to save the time.
     """
 
     def __init__(self, memory: Memory, types: KernelTypes, linear: int | None = None) -> None:
@@ -51,6 +52,7 @@ class World:
         self.state = Struct(memory, types, "nf_hook_state")
         self.state["net"] = self.net.address
         self.connection = ConnectionEntry(memory, types)
+        self.tracks = True
         self._devices: dict[str, int] = {}
         self._sockets: dict[Owner, int] = {}
         context = memory.add("context", 16, writable=False)
@@ -76,7 +78,9 @@ class World:
         state["out"] = outgoing if hook in (Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING) else 0
         skb["dev"] = incoming if hook is not Hook.OUTPUT else 0
         skb["sk"] = self._socket(around.owner)
-        skb["_nfct"] = self.connection.describe(packet.data, around.connection or Connection())
+        if self.tracks:
+            known = around.connection or Connection()
+            skb["_nfct"] = self.connection.describe(packet.data, known)
 
     def packet_bytes(self, offset: int, nbytes: int) -> bytes:
         start = HEADROOM + offset
