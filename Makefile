@@ -33,6 +33,10 @@ e2e: setup
 fuzz: setup
 	$(PYTHON) -m tests.harness.fuzz
 
+# A minute of mangled rulesets for the parser.
+fuzz-parser: $(STAMP)
+	$(PYTHON) -m tests.harness.fuzz_parser --seconds 60
+
 setup: $(STAMP)
 	@scripts/debian-packages
 
