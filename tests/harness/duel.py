@@ -111,18 +111,18 @@ class Duel:
 
     def run(self, case: Case) -> list[str]:
         """Send the case's packets through both firewalls; give a line for each difference."""
-        outcomes = []
-        for engine, traffic in zip(self.engines, self.twins(case.bridged), strict=True):
-            firewall = traffic.lab.firewall
-            legacy_restore(firewall, case.version, case.surroundings)
+        twins = self.twins(case.bridged)
+        # Both or none get the packets: fragments that wait in one lab would tell later.
+        for engine, traffic in zip(self.engines, twins, strict=True):
             try:
-                engine.apply(firewall, case.version, case.text)
+                self._apply(engine, traffic.lab.firewall, case)
             except Refused as error:
                 return [f"{engine.name} refuses: {error}"]
-            flush_conntrack(firewall)
-            seen = traffic.exchange(case.packets)
-            outcomes.append((engine.counts(firewall, case.version), seen))
-        (counts, seen), (other_counts, other_seen) = outcomes
+        seen, other_seen = (traffic.exchange(case.packets) for traffic in twins)
+        counts, other_counts = (
+            engine.counts(traffic.lab.firewall, case.version)
+            for engine, traffic in zip(self.engines, twins, strict=True)
+        )
         self.rules = sum(map(len, counts.rules.values()))
         self.rules_hit = sum(hits > 0 for rules in counts.rules.values() for hits, _ in rules)
         names = (self.engines[0].name, self.engines[1].name)
@@ -130,6 +130,11 @@ class Duel:
             *count_differences(case.text, counts, other_counts, names),
             *seen_differences(seen, other_seen, names),
         ]
+
+    def _apply(self, engine: Engine, firewall: Namespace, case: Case) -> None:
+        legacy_restore(firewall, case.version, case.surroundings)
+        engine.apply(firewall, case.version, case.text)
+        flush_conntrack(firewall)
 
     def close(self) -> None:
         self._stack.close()

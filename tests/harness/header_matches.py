@@ -32,16 +32,24 @@ def some(rng: random.Random, values: Sequence[str], most: int = 3) -> str:
     return ",".join(rng.sample(values, rng.randint(1, min(most, len(values)))))
 
 
-def ports(rng: random.Random) -> str:
-    return span(rng, pools.PORTS, 65535)
+def ranged(
+    rng: random.Random, option: str, values: Sequence[int], top: int, one: float = 0.6
+) -> str:
+    """Draw an option of a number or range, but never all excluded: iptables-save loses that."""
+    invert, value = maybe_not(rng), span(rng, values, top, one)
+    return f"{'' if value == f'0:{top}' else invert}{option} {value}"
+
+
+def ports(rng: random.Random, option: str) -> str:
+    return ranged(rng, option, pools.PORTS, 65535)
 
 
 def source_and_destination(rng: random.Random) -> list[str]:
     words = []
     if rng.random() < 0.6:
-        words.append(f"{maybe_not(rng)}--dport {ports(rng)}")
+        words.append(ports(rng, "--dport"))
     if rng.random() < 0.4:
-        words.append(f"{maybe_not(rng)}--sport {ports(rng)}")
+        words.append(ports(rng, "--sport"))
     return words
 
 
@@ -99,7 +107,7 @@ def dccp(rng: random.Random, version: int) -> str:
 def icmp(rng: random.Random, version: int) -> str:
     kind, code = rng.choice(pools.ICMP_TYPES)
     drawn = rng.choice((f"{kind}", f"{kind}/{code}", "any", "echo-request", "host-unreachable"))
-    return f"{maybe_not(rng)}--icmp-type {drawn}"
+    return f"{'' if drawn == 'any' else maybe_not(rng)}--icmp-type {drawn}"
 
 
 def icmp6(rng: random.Random, version: int) -> str:
@@ -133,7 +141,7 @@ def iprange(rng: random.Random, version: int) -> str:
 
 
 def length(rng: random.Random, version: int) -> str:
-    return f"{maybe_not(rng)}--length {span(rng, pools.LENGTHS, 65535, 0.2)}"
+    return ranged(rng, "--length", pools.LENGTHS, 65535, 0.2)
 
 
 def ttl(rng: random.Random, version: int) -> str:
@@ -173,11 +181,11 @@ def ecn_tcp(rng: random.Random, version: int) -> str:
 
 
 def esp(rng: random.Random, version: int) -> str:
-    return f"{maybe_not(rng)}--espspi {span(rng, pools.SPIS, 0xFFFFFFFF)}"
+    return ranged(rng, "--espspi", pools.SPIS, 0xFFFFFFFF)
 
 
 def ah(rng: random.Random, version: int) -> str:
-    words = [f"{maybe_not(rng)}--ahspi {span(rng, pools.SPIS, 0xFFFFFFFF)}"]
+    words = [ranged(rng, "--ahspi", pools.SPIS, 0xFFFFFFFF)]
     if version == 6 and rng.random() < 0.4:
         words.append(f"{maybe_not(rng)}--ahlen {rng.choice((16, 24, 8))}")
     if version == 6 and rng.random() < 0.3:
@@ -188,7 +196,7 @@ def ah(rng: random.Random, version: int) -> str:
 def frag(rng: random.Random, version: int) -> str:
     words = []
     if rng.random() < 0.6:
-        words.append(f"{maybe_not(rng)}--fragid {span(rng, pools.FRAGMENT_IDS, 0xFFFFFFFF)}")
+        words.append(ranged(rng, "--fragid", pools.FRAGMENT_IDS, 0xFFFFFFFF))
     if rng.random() < 0.3:
         words.append("--fragres")
     if rng.random() < 0.3:
@@ -206,7 +214,7 @@ def rt(rng: random.Random, version: int) -> str:
         if kind == 0 and not invert and rng.random() < 0.3:
             words.append("--rt-0-res")
     if rng.random() < 0.5:
-        words.append(f"{maybe_not(rng)}--rt-segsleft {span(rng, (0, 1, 2, 255), 255)}")
+        words.append(ranged(rng, "--rt-segsleft", (0, 1, 2, 255), 255))
     if rng.random() < 0.4 or not words:
         words.append(f"{maybe_not(rng)}--rt-len {rng.choice((8, 24, 40))}")
     return " ".join(words)

@@ -55,7 +55,8 @@ def conntrack(rng: random.Random, version: int) -> str:
             low, high = sorted(rng.sample(EXPIRY, 2))
             value = f"{low}:{high}"
         elif option.endswith("port"):
-            value = ports(rng)
+            words.append(ports(rng, f"--{option}"))
+            continue
         else:
             value = rng.choice(pool) + rng.choice(("", "/24" if version == 4 else "/64"))
         words.append(f"{invert}--{option} {value}")

@@ -136,9 +136,9 @@ def random_parts(
     if rng.random() < 0.18:
         yield f"{maybe_not(rng)}-d {random_address(rng, version)}"
     if chain != OUTPUT and rng.random() < 0.1:
-        yield f"{maybe_not(rng)}-i {rng.choice(pools.INTERFACES)}"
+        yield random_interface(rng, "-i")
     if chain != INPUT and rng.random() < 0.1:
-        yield f"{maybe_not(rng)}-o {rng.choice(pools.INTERFACES)}"
+        yield random_interface(rng, "-o")
     protocol, usable = random_protocol(rng, version, knobs.protocol)
     if protocol:
         yield protocol
@@ -175,6 +175,12 @@ def random_protocol(rng: random.Random, version: int, favourite: int | None) -> 
     if rng.random() < 0.15:
         return f"! -p {word}", ""
     return f"-p {word}", name
+
+
+def random_interface(rng: random.Random, option: str) -> str:
+    """Draw an interface; not `! +`, which excludes all and iptables-save does not print."""
+    name = rng.choice(pools.INTERFACES)
+    return f"{'' if name == '+' else maybe_not(rng)}{option} {name}"
 
 
 def random_address(rng: random.Random, version: int) -> str:
