@@ -101,3 +101,11 @@ def test_a_goto_along_the_ladder(duel: Duel, depth: int) -> None:
 def test_connections_are_tracked_wherever_the_rule_is(duel: Duel, rule: str) -> None:
     """Tracking puts fragments together before the filter sees them."""
     assert duel.run(case([rule, "-A FORWARD -f", "-A FORWARD"], fragments())) == []
+
+
+@pytest.mark.parametrize("protocol", ["all", "0", "hopopt", "udp"])
+def test_any_protocol_of_ipv6_is_looked_for(duel: Duel, protocol: str) -> None:
+    """`-p all` follows the headers too, and drops a packet where they cannot be followed."""
+    cut_off = wire.ipv6("2001:db8:1::2", "2001:db8:2::2", wire.DSTOPTS, bytes([wire.UDP]))
+    rules = ["-A FORWARD", f"-A FORWARD -p {protocol}", "-A FORWARD"]
+    assert duel.run(case(rules, [from_client(cut_off, 6)], version=6)) == []

@@ -32,9 +32,9 @@ def condition(rule: Rule, family: Family) -> Predicate:
             asked = interface(field, named)
             _refuse_never(asked, f"'! {named.name}'")
             parts.append(asked)
+    if family is Family.IPV6 and (rule.protocol or rule.any_protocol):
+        parts.append(Guard(fields.PROTO_GUARD))
     if rule.protocol:
-        if family is Family.IPV6:
-            parts.append(Guard(fields.PROTO_GUARD))
         wanted = equals(fields.PROTO, rule.protocol.number)
         parts.append(inverted_if(rule.protocol.inverted, wanted))
     if rule.fragment is not None:

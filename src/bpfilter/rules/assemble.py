@@ -47,6 +47,7 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
             target,
             draft.counters,
             draft.whole_span(),
+            draft.any_protocol,
         )
         for source in sources
         for destination in destinations

@@ -39,6 +39,7 @@ def is_unconditional(rule: Rule) -> bool:
         or rule.in_interface
         or rule.out_interface
         or rule.protocol
+        or rule.any_protocol
         or rule.fragment is not None
     )
 

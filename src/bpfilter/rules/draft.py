@@ -63,6 +63,7 @@ class Draft:
         #: `s d i o`: the value, and whether it is inverted.
         self.values: dict[str, tuple[Word, bool]] = {}
         self.protocol: Protocol | None = None
+        self.any_protocol = False
         self.fragment: bool | None = None
         self.goto = False
         self.matches: list[Loaded] = []

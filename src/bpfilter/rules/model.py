@@ -159,6 +159,10 @@ class Rule:
     target: Target | None = None
     counters: Counters = field(default=Counters(), compare=False)
     span: Span | None = field(default=None, compare=False)
+    #: IPv6 `-p all`: any protocol, but headers that cannot be followed to one drop the packet
+    #: (IP6T_F_PROTO without a number). iptables-save does not write it, so rules are equal
+    #: without it.
+    any_protocol: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

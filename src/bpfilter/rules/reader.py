@@ -221,6 +221,7 @@ class _Reader:
         if number == 0 and inverted:
             self.refuse("rule would never match protocol", self.at - 1)
         self.draft.protocol = Protocol(number, inverted) if number else None
+        self.draft.any_protocol = number == 0 and self.family is Family.IPV6
         self.protocol_text = text
 
     def _check_interface(self, value: Word) -> None:
