@@ -41,6 +41,10 @@ examples:
 """
 
 
+#: Further faults shown after the first without -v.
+MAX_NOTES = 4
+
+
 def build_parser() -> Parser:
     """Make the parser of the command itself, which knows the names of the others."""
     parser = Parser(
@@ -116,8 +120,12 @@ def report(error: Error, verbose: bool = False) -> None:
     print(f"{name}: {error}", file=sys.stderr)
     if isinstance(error, SourceError) and error.span is not None and error.span.text:
         print(error.span.caret(), file=sys.stderr)
-    for note in getattr(error, "__notes__", ()):
+    notes = getattr(error, "__notes__", ())
+    shown = len(notes) if verbose else MAX_NOTES
+    for note in notes[:shown]:
         print(f"{name}: {note}", file=sys.stderr)
+    if len(notes) > shown:
+        print(f"{name}: and {len(notes) - shown} more like these; -v shows all", file=sys.stderr)
     if verbose and isinstance(error, VerifierError):
         print(error.log, file=sys.stderr)
     if verbose and isinstance(error, KernelError) and error.__cause__ is not None:
