@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ from types import TracebackType
 from bpfilter import __version__
 from bpfilter.cli import common
 from bpfilter.cli.usage import Parser, unknown_command, unknown_option
-from bpfilter.errors import Error, KernelError, SourceError, VerifierError
+from bpfilter.errors import Error, KernelError, RuleSyntaxError, SourceError, VerifierError
 
 #: Command, and what it does in a few words; each is a module of this package.
 COMMANDS = {
@@ -23,6 +24,8 @@ COMMANDS = {
     "check": "tell what a ruleset does with a packet, offline",
     "confirm": "confirm an 'apply --confirm' from elsewhere",
 }
+
+_PLACE = re.compile(r"^.*?:\d+:\d+: ")
 
 EPILOG = """\
 exit status:
@@ -120,16 +123,26 @@ def report(error: Error, verbose: bool = False) -> None:
     print(f"{name}: {error}", file=sys.stderr)
     if isinstance(error, SourceError) and error.span is not None and error.span.text:
         print(error.span.caret(), file=sys.stderr)
-    notes = getattr(error, "__notes__", ())
-    shown = len(notes) if verbose else MAX_NOTES
-    for note in notes[:shown]:
+    notes = getattr(error, "__notes__", [])
+    shown = notes if verbose else _telling(error, notes)[:MAX_NOTES]
+    for note in shown:
         print(f"{name}: {note}", file=sys.stderr)
-    if len(notes) > shown:
-        print(f"{name}: and {len(notes) - shown} more like these; -v shows all", file=sys.stderr)
+    if len(shown) < len(notes):
+        more = len(notes) - len(shown)
+        print(f"{name}: and {more} more like these; -v shows all", file=sys.stderr)
     if verbose and isinstance(error, VerifierError):
         print(error.log, file=sys.stderr)
     if verbose and isinstance(error, KernelError) and error.__cause__ is not None:
         print(f"{name}: because of: {error.__cause__}", file=sys.stderr)
+
+
+def _telling(error: Error, notes: list[str]) -> list[str]:
+    """Leave out what says nothing new: a file that is no ruleset has the same fault all over."""
+    if not isinstance(error, RuleSyntaxError):
+        return notes
+    by_message = {_PLACE.sub("", note): note for note in reversed(notes)}
+    by_message.pop(_PLACE.sub("", str(error)), None)
+    return list(reversed(by_message.values()))
 
 
 def run() -> None:
