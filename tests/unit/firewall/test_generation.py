@@ -1,0 +1,56 @@
+"""State files: written, read, and refused when they are something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bpfilter.errors import StateError
+from bpfilter.firewall.generation import Generation, LoadedProgram, read_generation
+from bpfilter.rules.model import Family
+
+GENERATION = Generation(
+    family=Family.IPV6,
+    slot=2,
+    text="*filter\nCOMMIT\n",
+    source="rules.v6",
+    seed=False,
+    applied_at=1.5,
+    load_s=0.25,
+    rules=3,
+    cells=9,
+    words=4,
+    counters_per_cpu=6,
+    cpus=2,
+    needs_conntrack=True,
+    programs=(LoadedProgram("INPUT", 7, 100, 800, 600, 5000),),
+)
+
+
+def test_reads_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(GENERATION.to_json())
+    assert read_generation(path) == GENERATION
+    assert read_generation(tmp_path / "none.json") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"version": 1}',
+        '{"version": 99}',
+        '"x"',
+        '{"version": 1, "a": 2}',
+        "\0",
+    ],
+)
+def test_something_else_is_said(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(StateError, match=r"a\.json"):
+        read_generation(path)
