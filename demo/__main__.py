@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from demo.measure import ebpf, iptables, measure
 from tests.harness.engines import remove_leftovers
 
 RULESETS = Path(__file__).with_name("rulesets")
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -33,9 +34,15 @@ def main() -> int:
     except Error as error:
         report_error(error)
         return error.exit_code
+    except subprocess.CalledProcessError as error:
+        print(f"demo: {error.__cause__ or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("demo: interrupted; everything it made is gone", file=sys.stderr)
         return 130
+    finally:
+        _ignore_signals()
+        remove_leftovers(os.getpid())
 
 
 def _parse() -> argparse.Namespace:
@@ -89,10 +96,13 @@ def _say(text: str) -> None:
 
 
 def _interrupt(*_: object) -> None:
-    # Once: what follows is tidying up.
-    for number in (*SIGNALS, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    _ignore_signals()  # what follows is tidying up
     raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

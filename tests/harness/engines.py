@@ -125,9 +125,9 @@ class BpfEngine:
             Firewall(namespace.path).clear(family)
 
 
-def remove_leftovers() -> None:
+def remove_leftovers(done: int | None = None) -> None:
     """Delete the namespaces that runs now dead have left, and what is in force in them."""
-    for name in leftovers():
+    for name in leftovers(done):
         BpfEngine().clear(Namespace.existing(name))
         run("ip", "netns", "del", name)
 

@@ -136,14 +136,14 @@ class Namespace:
         self.close()
 
 
-def leftovers() -> list[str]:
-    """Name the namespaces that runs now dead have left."""
+def leftovers(done: int | None = None) -> list[str]:
+    """Name the namespaces that runs now dead have left; process `done` counts as dead."""
     if not NETNS_DIRECTORY.exists():
         return []
     found = []
     for path in NETNS_DIRECTORY.glob(f"{PREFIX}*"):
         pid = path.name.removeprefix(PREFIX).split("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and (int(pid) == done or not Path("/proc", pid).exists()):
             found.append(path.name)
     return found
 
