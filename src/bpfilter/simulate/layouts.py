@@ -16,7 +16,10 @@ from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.target import Target
 from bpfilter.plan.fields import FIELDS
-from bpfilter.rules.model import TABLES, Family, Hook
+from bpfilter.rules.model import Family, Hook
+
+#: Fields whose words fit a program's stack together, whichever they are.
+AT_ONCE = 8
 
 FILE = Path(__file__).with_name("kernel_types.json")
 
@@ -28,15 +31,17 @@ def bundled_types() -> KernelTypes:
 
 
 def ask_everything(types: KernelTypes) -> None:
-    """Compile a program for every field at every hook, for what that asks of `types`.
+    """Compile programs for all fields there are, for what that asks of `types`.
 
     Raises: UnsupportedError if `types` lacks something.
     """
     target = Target(types, cpus=1, hz=250)
-    guards = {(name, 0) for name in FIELDS if name.endswith("_guard")}
+    names = list(FIELDS)
+    guards = {(name, 0) for name in names if name.endswith("_guard")}
     for family in Family:
-        for hook in map(Hook.__getitem__, TABLES["mangle"]):
-            for field in FIELDS.values():
-                wanted = frozenset(guards | {(field.name, word) for word in range(field.words)})
-                layout = lay_out_frame(wanted, family)
-                emit_program(hook, family, layout, wanted, target, cells=1, counters=1)
+        for start in range(0, len(names), AT_ONCE):
+            fields = (FIELDS[name] for name in names[start : start + AT_ONCE])
+            words = {(field.name, word) for field in fields for word in range(field.words)}
+            wanted = frozenset(guards | words)
+            layout = lay_out_frame(wanted, family)
+            emit_program(Hook.FORWARD, family, layout, wanted, target, cells=1, counters=1)

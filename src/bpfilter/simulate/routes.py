@@ -16,7 +16,7 @@ from bpfilter.asm.memory import Memory
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.extract.fib import RTN_BROADCAST
 from bpfilter.compiler.extract.trie import KEYLENGTH, RT_TABLE_LOCAL
-from bpfilter.errors import SourceError
+from bpfilter.errors import RuleSyntaxError
 from bpfilter.simulate.memory import Struct
 from bpfilter.source import Span
 
@@ -41,13 +41,13 @@ class LocalAddress:
 
 
 def parse_local(text: str) -> LocalAddress:
-    """Read `ADDRESS[/LENGTH][%DEVICE]`. Raises: SourceError."""
+    """Read `ADDRESS[/LENGTH][%DEVICE]`. Raises: RuleSyntaxError."""
     place, _, device = text.partition("%")
     try:
         interface = ipaddress.IPv4Interface(place)
     except ValueError as error:
         span = Span("--local", 1, 1, len(text) + 1, text)
-        raise SourceError("not an IPv4 ADDRESS[/LENGTH][%DEVICE]", span) from error
+        raise RuleSyntaxError("not an IPv4 ADDRESS[/LENGTH][%DEVICE]", span) from error
     return LocalAddress(int(interface.ip), interface.network.prefixlen, device or None)
 
 
@@ -72,14 +72,6 @@ def local_routes(addresses: Sequence[LocalAddress]) -> list[Route]:
     for route in wanted:  # of two routes with one prefix, the first is found
         routes.setdefault((route.key, route.slen), route)
     return list(routes.values())
-
-
-def is_local(addresses: Sequence[LocalAddress], address: bytes) -> bool:
-    """Whether a packet to this IPv4 address is for the machine itself."""
-    wanted = int.from_bytes(address, "big")
-    if wanted >> 28 == 0xE or wanted in (0, 0xFFFF_FFFF):
-        return True
-    return any((wanted ^ one.key) >> one.slen == 0 for one in local_routes(addresses))
 
 
 def write_local_table(

@@ -10,6 +10,7 @@ from bpfilter.abi.packet import IPV4, IPV6
 from bpfilter.asm.memory import Memory
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.emit import CTX_SKB, CTX_STATE
+from bpfilter.errors import RuleError
 from bpfilter.rules.model import Family, Hook
 from bpfilter.simulate.connection import ConnectionEntry
 from bpfilter.simulate.memory import Struct
@@ -91,8 +92,11 @@ class World:
         if not name:
             return 0
         if name not in self._devices:
+            raw = name.encode("utf-8", "surrogateescape")
+            if len(raw) >= IFNAMSIZ:
+                raise RuleError(f"interface name '{name}' is longer than {IFNAMSIZ - 1} bytes")
             device = self._struct("net_device")
-            device.put("name", name.encode().ljust(IFNAMSIZ, b"\0"))
+            device.put("name", raw.ljust(IFNAMSIZ, b"\0"))
             device["ifindex"] = 1 if name == LOOPBACK else len(self._devices) + 2
             device["type"] = ARPHRD_LOOPBACK if name == LOOPBACK else ARPHRD_ETHER
             device["nd_net.net"] = self.net.address
