@@ -12,6 +12,7 @@ the oldest ancestor of ours that may be stands in for it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,17 +45,17 @@ def reach(path: Path) -> Path:
 def is_mounted(path: Path) -> bool:
     """Whether pid 1 sees a bpffs mounted exactly there."""
     try:
+        device = reach(path).stat().st_dev
         mountinfo = Path(f"/proc/{anchor()}/mountinfo").read_text("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return False
     except OSError as error:
-        raise libc.kernel_error("read /proc/1/mountinfo", error) from error
-    return host.mount_type(mountinfo, path) == FS_TYPE
+        raise libc.kernel_error("look at the mounts of process 1", error) from error
+    return host.mount_type(mountinfo, path, device) == FS_TYPE
 
 
 def mount(path: Path) -> Path:
-    """Mount a bpffs there unless there is one; give the path by which we reach it.
-
-    The caller holds the lock that keeps two processes from mounting at once.
-    """
+    """Mount a bpffs there unless there is one; give the path by which we reach it."""
     if not is_mounted(path):
         _in_host_mounts(f"mount a bpffs at {path}", lambda: _make(path))
     return reach(path)
@@ -67,9 +68,14 @@ def unmount(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
-    libc.mount(FS_TYPE, path, FS_TYPE, flags, "mode=0700")
+    for directory in (path.parent, path):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A second mount, by another process at the same time, would hide what is pinned in the first.
+    lock = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not is_mounted(path):
+        flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+        libc.mount(FS_TYPE, path, FS_TYPE, flags, "mode=0700")
 
 
 def _in_host_mounts(op: str, action: Callable[[], None]) -> None:

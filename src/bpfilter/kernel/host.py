@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bpfilter.errors import AbiError
@@ -56,19 +57,27 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def mount_type(mountinfo: str, path: Path) -> str | None:
+def mount_type(mountinfo: str, path: Path, device: int) -> str | None:
     """Give the type of the file system mounted exactly at `path`, None if none is.
 
     `mountinfo` is /proc/PID/mountinfo: fields by spaces, octal escapes in paths, and the
-    type right after a lone `-` (Documentation/filesystems/proc.rst).
+    type right after a lone `-` (Documentation/filesystems/proc.rst). Mounts hidden by later
+    ones are in it too: `device` is what stat(2) says of the path.
     """
-    found = None
+    on_top = f"{os.major(device)}:{os.minor(device)}"
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        if len(fields) > 4 and _unescaped(fields[4]) == str(path):
-            found = after.split(" ", 1)[0]  # the last one is on top
-    return found
+        if len(fields) > 4 and fields[2] == on_top and _unescaped(fields[4]) == str(path):
+            return after.split(" ", 1)[0]
+    return None
+
+
+def mounted_namespaces(mountinfo: str) -> Iterator[int]:
+    """Give the inodes of the network namespaces that are mounted somewhere, as `ip netns` does."""
+    for line in mountinfo.splitlines():
+        if found := re.match(r"\S+ \S+ \S+ net:\[(\d+)\] ", line):
+            yield int(found[1])
 
 
 def _unescaped(text: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,17 +40,24 @@ MOUNTINFO = """\
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"),
+    ("path", "minor", "kind"),
     [
-        ("/proc", "proc"),
-        ("/run", "tmpfs"),
-        ("/run/a b", "bpf"),
-        ("/run/bpf", "tmpfs"),  # the upper of two
-        ("/run/bpf/below", None),
+        ("/proc", 20, "proc"),
+        ("/run", 30, "tmpfs"),
+        ("/run/a b", 31, "bpf"),
+        ("/run/bpf", 33, "tmpfs"),  # the upper of two
+        ("/run/bpf", 30, None),  # /run is mounted over both, and has a directory bpf
+        ("/run/bpf/below", 33, None),
     ],
 )
-def test_mount_type(path: str, kind: str | None) -> None:
-    assert host.mount_type(MOUNTINFO, Path(path)) == kind
+def test_mount_type(path: str, minor: int, kind: str | None) -> None:
+    assert host.mount_type(MOUNTINFO, Path(path), os.makedev(0, minor)) == kind
+
+
+def test_mounted_network_namespaces() -> None:
+    names = "50 30 0:4 net:[4026532177] /run/netns/a rw - nsfs nsfs rw\n"
+    names += "51 30 0:4 mnt:[4026532178] /run/snapd/ns/b rw - nsfs nsfs rw\n"
+    assert list(host.mounted_namespaces(MOUNTINFO + names)) == [4026532177]
 
 
 def test_clock_hz_is_a_rate_kernels_are_built_with() -> None:
