@@ -178,6 +178,9 @@ class FakeKernel:
     def netns_inode(self) -> int:
         return self._namespaces.setdefault(self.netns, 4026531840 + len(self._namespaces))
 
+    def netns_in_use(self) -> set[int]:
+        return {self.netns_inode()}
+
     def netns_cookie(self) -> int:
         return self.netns_inode()
 
@@ -187,11 +190,14 @@ class FakeKernel:
         reached.mkdir(parents=True, exist_ok=True)
         return reached
 
+    def reach_bpffs(self, path: Path) -> Path:
+        return self.root / path.relative_to("/")
+
     def unmount_bpffs(self, path: Path) -> None:
         self._call("unmount_bpffs", str(path))
 
     @contextmanager
-    def lock(self, path: Path, timeout_s: float = 0) -> Iterator[None]:
+    def lock(self, path: Path, timeout_s: float = 0, shared: bool = False) -> Iterator[None]:
         if path in self._locks:
             raise BusyError(f"{path} is held")
         self._locks.add(path)
@@ -199,6 +205,10 @@ class FakeKernel:
             yield
         finally:
             self._locks.discard(path)
+
+    def replace_file(self, path: Path, data: bytes) -> None:
+        self._call("replace_file", str(path))
+        path.write_bytes(data)
 
     def make_directory(self, path: Path) -> None:
         self._call("make_directory", str(path))

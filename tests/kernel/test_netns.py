@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,6 +136,70 @@ def test_lock_is_held_by_one(kernel: LinuxKernel, tmp_path: Path) -> None:
         pass
     with kernel.lock(path):
         pass
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_lock_shared_by_those_who_only_look(kernel: LinuxKernel, tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(KernelError) as raised, kernel.lock(path, shared=True):
+        pass
+    assert raised.value.errno == errno.ENOENT
+    assert not path.exists()
+    with kernel.lock(path), pytest.raises(BusyError), kernel.lock(path, shared=True):
+        pass
+    with (
+        kernel.lock(path, shared=True),
+        kernel.lock(path, shared=True),
+        pytest.raises(BusyError),
+        kernel.lock(path),
+    ):
+        pass
+
+
+def test_lock_that_its_holder_removes(kernel: LinuxKernel, tmp_path: Path) -> None:
+    # Who waited for it must not hold it beside one that found no file, and made another.
+    path = tmp_path / "lock"
+    with kernel.lock(path):
+        held = os.open(path, os.O_RDWR)
+        path.unlink()
+    with kernel.lock(path):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(held)
+        with pytest.raises(BusyError), kernel.lock(path):
+            pass
+
+
+def test_namespaces_in_use(kernel: LinuxKernel) -> None:
+    """By a process, an open file or a name; what only a socket holds cannot be told."""
+    with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as sleeper:
+        try:
+            while (inode := os.stat(f"/proc/{sleeper.pid}/ns/net").st_ino) == kernel.netns_inode():
+                time.sleep(0.01)
+            held = os.open(f"/proc/{sleeper.pid}/ns/net", os.O_RDONLY)
+            assert {inode, kernel.netns_inode()} <= kernel.netns_in_use()
+        finally:
+            sleeper.kill()
+    assert inode in kernel.netns_in_use()
+    os.close(held)
+    assert inode not in kernel.netns_in_use()
+
+
+def test_named_namespaces_are_in_use(kernel: LinuxKernel, netns: str) -> None:
+    inode = os.stat(f"/run/netns/{netns}").st_ino
+    assert inode in kernel.netns_in_use()
+    subprocess.run(["ip", "netns", "del", netns], check=True)
+    assert inode not in kernel.netns_in_use()
+    subprocess.run(["ip", "netns", "add", netns], check=True)
+
+
+def test_file_replaced_whole_or_not_at_all(kernel: LinuxKernel, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    kernel.replace_file(path, b"one")
+    kernel.replace_file(path, b"two")
+    assert path.read_bytes() == b"two"
+    with pytest.raises(KernelError, match="write /dev/full/file: Not a directory"):
+        kernel.replace_file(Path("/dev/full/file"), b"three")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 UNPRIVILEGED = """

@@ -66,6 +66,10 @@ class Kernel(Protocol):
     def netns_inode(self) -> int:
         """Give the inode of this thread's network namespace; it may be reused after the end."""
 
+    def netns_in_use(self) -> set[int]:
+        """Give the inodes of all network namespaces that a process is in or holds open, or that
+        have a name. One with none of these may still be held by a socket, or by a link."""
+
     def netns_cookie(self) -> int:
         """Give this network namespace's cookie, never reused until reboot; 0 if unknown.
 
@@ -85,11 +89,23 @@ class Kernel(Protocol):
         private mount namespace, as `ip netns exec` makes one.
         """
 
+    def reach_bpffs(self, path: Path) -> Path:
+        """Give the same without mounting anything: there may be nothing at that path."""
+
     def unmount_bpffs(self, path: Path) -> None:
         """Undo `mount_bpffs`: everything still pinned there goes away with it."""
 
-    def lock(self, path: Path, timeout_s: float = 0) -> AbstractContextManager[None]:
-        """Hold flock(2) on a file for a `with` block. Raises: BusyError after the timeout."""
+    def lock(
+        self, path: Path, timeout_s: float = 0, shared: bool = False
+    ) -> AbstractContextManager[None]:
+        """Hold flock(2) on a file for a `with` block, shared with others who ask for that.
+
+        The file is made, unless shared; its holder may remove it. Raises: BusyError after the
+        timeout, KernelError, ENOENT if there is no file to share.
+        """
+
+    def replace_file(self, path: Path, data: bytes) -> None:
+        """Write a file beside and rename it, so that it is there whole or not at all."""
 
     def make_directory(self, path: Path) -> None:
         """Make a directory, and those above it; one that is there is fine."""

@@ -12,7 +12,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from bpfilter.abi import syscalls
@@ -106,6 +106,9 @@ class LinuxKernel:
     def netns_inode(self) -> int:
         return namespaces.inode()
 
+    def netns_in_use(self) -> set[int]:
+        return namespaces.in_use()
+
     def netns_cookie(self) -> int:
         return namespaces.cookie()
 
@@ -118,29 +121,41 @@ class LinuxKernel:
     def mount_bpffs(self, path: Path) -> Path:
         return bpffs.mount(path)
 
+    def reach_bpffs(self, path: Path) -> Path:
+        return bpffs.reach(path)
+
     def unmount_bpffs(self, path: Path) -> None:
         bpffs.unmount(path)
 
     @contextmanager
-    def lock(self, path: Path, timeout_s: float = 0) -> Iterator[None]:
+    def lock(self, path: Path, timeout_s: float = 0, shared: bool = False) -> Iterator[None]:
         deadline = time.monotonic() + timeout_s
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = Fd(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise kernel_error(f"open the lock {path}", error) from error
+        if not shared:
+            self.make_directory(path.parent)
+        while (handle := _lock(path, shared)) is None:
+            if time.monotonic() >= deadline:
+                raise BusyError(
+                    f"another process is changing the rules (it holds {path}); try again"
+                )
+            time.sleep(_LOCK_POLL_S)
         with handle:
-            while not _try_lock(handle):
-                if time.monotonic() >= deadline:
-                    raise BusyError(
-                        f"another process is changing the rules (it holds {path}); try again"
-                    )
-                time.sleep(_LOCK_POLL_S)
             yield
 
-    def make_directory(self, path: Path) -> None:
+    def replace_file(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(path.name + ".new")
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            with suppress(OSError):
+                temporary.unlink()
+            raise kernel_error(f"write {path}", error) from error
+
+    def make_directory(self, path: Path) -> None:
+        missing = [each for each in (*reversed(path.parents), path) if not each.is_dir()]
+        try:
+            for each in missing:
+                each.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise kernel_error(f"make directory {path}", error) from error
 
@@ -211,9 +226,19 @@ def _bpf_error(op: str, command: Command, code: int) -> Error:
     return KernelError(op, errno.EOPNOTSUPP if code == _ENOTSUPP else code)
 
 
-def _try_lock(handle: Fd) -> bool:
+def _lock(path: Path, shared: bool) -> Fd | None:
+    # None if somebody else holds it; also if its holder has removed the file meanwhile, for
+    # then the next one makes another.
+    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
     try:
-        fcntl.flock(handle.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        handle = Fd(os.open(path, flags | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise kernel_error(f"open the lock {path}", error) from error
+    try:
+        fcntl.flock(handle.number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle.number), path.stat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    handle.close()
+    return None

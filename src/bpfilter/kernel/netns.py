@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bpfilter.errors import KernelError
-from bpfilter.kernel import libc
+from bpfilter.kernel import host, libc
 from bpfilter.kernel.fd import Fd
 from bpfilter.kernel.restrict import Capability
 
@@ -59,6 +60,39 @@ def inode() -> int:
         return _OWN.stat().st_ino
     except OSError as error:
         raise libc.kernel_error("look at the network namespace", error) from error
+
+
+def in_use() -> set[int]:
+    """Give the inodes of the namespaces that processes are in, hold open, or see mounted."""
+    found: set[int] = set()
+    views: set[str] = set()
+    for process in _entries(Path("/proc")):
+        if not process.name.isdigit():
+            continue
+        links = [task / "ns/net" for task in _entries(process / "task")]
+        found.update(*map(_namespace, [*links, *_entries(process / "fd")]))
+        with contextlib.suppress(OSError):
+            view = os.readlink(process / "ns/mnt")
+            if view not in views:
+                mountinfo = (process / "mountinfo").read_text("utf-8", "surrogateescape")
+                found.update(host.mounted_namespaces(mountinfo))
+                views.add(view)
+    return found
+
+
+# Of what may be gone by the time we look.
+def _entries(directory: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [directory / name for name in os.listdir(directory)]
+    return []
+
+
+def _namespace(link: Path) -> tuple[int, ...]:
+    with contextlib.suppress(OSError):
+        kind, _, inode = os.readlink(link).partition(":")
+        if kind == "net":
+            return (int(inode.strip("[]")),)
+    return ()
 
 
 def cookie() -> int:
