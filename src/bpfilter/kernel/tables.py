@@ -13,7 +13,7 @@ from pathlib import Path
 from bpfilter.abi import nfnetlink as nl
 from bpfilter.abi.xtables import GETINFO, SO_GET_INFO
 
-_NAMES = {2: "/proc/thread-self/net/ip_tables_names", 10: "/proc/self/net/ip6_tables_names"}
+_NAMES = {2: "/proc/thread-self/net/ip_tables_names", 10: "/proc/thread-self/net/ip6_tables_names"}
 _SOCKETS = {2: (socket.AF_INET, socket.IPPROTO_IP), 10: (socket.AF_INET6, socket.IPPROTO_IPV6)}
 
 
