@@ -12,7 +12,9 @@ from bpfilter.errors import RefusedError
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import TRUE, All, Guard, Not, Predicate, equals, inverted_if, masked_words
-from bpfilter.rules.model import Address, Family, Interface, Rule
+from bpfilter.rules.model import Address, Family, Interface, Match, Rule
+from bpfilter.rules.options import parse_rule
+from bpfilter.rules.registry import Context, Word
 
 IFNAMSIZ = 16
 
@@ -30,7 +32,8 @@ def condition(rule: Rule, family: Family) -> Predicate:
     for field, named in ((fields.IIF, rule.in_interface), (fields.OIF, rule.out_interface)):
         if named:
             asked = interface(field, named)
-            _refuse_never(asked, f"'! {named.name}'")
+            if _is_never(asked):
+                _refuse_lossy(_ALL_EXCLUDED, f"'! {named.name}'")
             parts.append(asked)
     if family is Family.IPV6 and (rule.protocol or rule.any_protocol):
         parts.append(Guard(fields.PROTO_GUARD))
@@ -42,15 +45,28 @@ def condition(rule: Rule, family: Family) -> Predicate:
     for match in rule.matches:
         _refuse_lossy(match.unsaved(), f"match '{match.NAME}'")
         asked = match.predicate(family, rule)
-        _refuse_never(asked, f"match '{match.NAME}'")
+        if _is_never(asked) and _is_lost(match, rule, family):
+            _refuse_lossy(_ALL_EXCLUDED, f"match '{match.NAME}'")
         parts.append(asked)
     return All(tuple(part for part in parts if part != TRUE))
 
 
-def _refuse_never(asked: Predicate, what: str) -> None:
-    # `! -i +` and `! --dport :` never match, and iptables-save writes them back as always.
-    if asked == Not(TRUE) or (isinstance(asked, All) and Not(TRUE) in asked.parts):
-        _refuse_lossy("that everything is excluded", what)
+# `! -i +` and `! --dport :` never match, and iptables-save writes them back as always;
+# others that never match, `! --mark 0/0` for one, it writes as they are.
+_ALL_EXCLUDED = "that everything is excluded"
+
+
+def _is_never(asked: Predicate) -> bool:
+    return asked == Not(TRUE) or (isinstance(asked, All) and Not(TRUE) in asked.parts)
+
+
+def _is_lost(match: Match, rule: Rule, family: Family) -> bool:
+    # What is printed of the match reads back as another one.
+    protocol = rule.protocol
+    words = [] if protocol is None or protocol.inverted else ["-p", str(protocol.number)]
+    words += ["-m", match.NAME, *match.format(family)]
+    _, again = parse_rule([Word(word) for word in ("-A", "c", *words)], Context(family))
+    return again.matches != (match,)
 
 
 def _refuse_lossy(lost: str, what: str) -> None:
