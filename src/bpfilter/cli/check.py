@@ -27,7 +27,8 @@ The rules are compiled as 'bpfilter apply' does, and the instructions run in an 
 no privilege is needed, nor Linux. --in alone means INPUT, --out alone OUTPUT, both FORWARD.
 Of FILE, only the filter table is checked. What the rules test and nobody told is assumed,
 and said, or asked for. A rule that cannot be enforced is named, and nothing is checked; with
---partial the others are, and a packet that gets to such a rule is UNDECIDED.
+--partial the others are: REJECT then counts as DROP, LOG and its like as no target, and a
+packet whose verdict hangs on another such rule is UNDECIDED.
 
 exit status:
   0  all packets were checked, and with --expect have that verdict
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     facts.add_argument("--gid", type=_number, metavar="N", help="group of the sending socket")
     facts.add_argument("--cpu", type=_cpu, metavar="N", help="which CPU takes the packet")
     how = parser.add_argument_group("results")
-    how.add_argument("--partial", action="store_true", help="go on without refused rules")
+    how.add_argument("--partial", action="store_true", help="check with rules that are refused")
     how.add_argument("--expect", type=str.upper, choices=VERDICTS, help="exit 1 if one differs")
     how.add_argument("--json", action="store_true", help="a line of JSON for each packet")
     how.add_argument("-v", "--verbose", action="store_true", help="print the rules with counters")
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         simulator = Simulator(ruleset, local=local, partial=args.partial, cpus=cpus)
     except RefusedError as error:
-        error.add_note("nothing was checked; --partial checks up to such rules")
+        error.add_note("nothing was checked; --partial checks as far as that goes")
         raise
     if simulator.other_tables:
         names = ", ".join(simulator.other_tables)
@@ -215,3 +216,6 @@ def _print_rules(simulator: Simulator) -> None:
     table = with_counters(simulator.table, simulator.totals())
     print()
     sys.stdout.write(list_table(table, simulator.family, exact=True, line_numbers=True))
+    unsure = [f"{key.chain} {key.number}" for key in simulator.partial.open]
+    if unsure:
+        print(f"\ncounters that may be too high: {', '.join(unsure)}")

@@ -35,7 +35,8 @@ class TextReport:
         places = [_place(step) for step in result.path]
         width = max(map(len, places), default=0)
         for place, step in zip(places, result.path, strict=True):
-            print(f"    {place:{width}}  {step.text}")
+            perhaps = "  (perhaps)" if step.doubt else ""
+            print(f"    {place:{width}}  {step.text}{perhaps}")
         for line in (result.reason, f"assumed: {', '.join(notes)}" if notes else ""):
             if line:
                 print(f"    ({line})")
@@ -85,7 +86,13 @@ def _plain(result: Result, notes: Notes) -> dict[str, object]:
         "verdict": result.verdict,
         "reason": result.reason,
         "path": [
-            {"chain": step.chain, "number": step.number, "rule": step.text} for step in result.path
+            {
+                "chain": step.chain,
+                "number": step.number,
+                "rule": step.text,
+                "doubt": step.doubt,
+            }
+            for step in result.path
         ],
         "assumed": list(notes),
     }

@@ -14,6 +14,7 @@ from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Hook
 from bpfilter.simulate.packet import Packet, State, Surroundings
 from bpfilter.simulate.routes import LocalAddress
+from bpfilter.simulate.upper import upper_layer
 
 LIMITED = (fields.SRC_TYPE_IN, fields.DST_TYPE_IN, fields.SRC_TYPE_OUT, fields.DST_TYPE_OUT)
 ADDRESS_TYPES = (fields.SRC_TYPE, fields.DST_TYPE, *LIMITED)
@@ -76,6 +77,8 @@ class Asked:
         connection = around.connection
         if connection is None and self.connection():
             yield f"state {State.NEW}"
+        if self.connection() and upper_layer(packet.data).is_fragment:
+            yield "not put together, as connection tracking does before"
         if connection is None or connection.state not in (State.INVALID, State.UNTRACKED):
             if fields.CT_STATUS.name in self.names and (
                 connection is None or connection.status is None

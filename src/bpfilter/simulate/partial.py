@@ -1,34 +1,81 @@
 """Rulesets with rules that cannot be enforced: what can be said all the same.
 
-Such a rule is cut off where it stops being decidable: the header and the matches before
-the first refused one are kept, for a packet they do not let through never gets further.
-The packets they do let through are undecided, and what comes after that rule is not asked.
+A rule is kept as far as it is decidable: its header and the matches before the first
+refused one, for a packet they do not let through gets no further. Then it matters what
+the rule would do:
+
+- REJECT drops the packet, whatever else it sends; LOG and the like let it go on. Such a
+  target is no reason to stop.
+- A rule that lets packets go on decides nothing, so it may stay open whether it matched.
+- All other rules stop: a packet that gets there is undecided.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
-from bpfilter.compiler.lower import CounterKey, lower_table
+from bpfilter.compiler.lower import CounterKey, asked_words, lower_table
 from bpfilter.errors import RefusedError
-from bpfilter.rules.model import Chain, Family, Rule, Table, Verdict
+from bpfilter.rules.model import Chain, Family, Match, Rule, Table, Target, Verdict
 
-STOP = Verdict("DROP")
+#: Targets whose only effect on the packet is that it goes on (XT_CONTINUE).
+HARMLESS = frozenset(("AUDIT", "LOG", "NFLOG", "TEE"))
+DROP = Verdict("DROP")
 
 
-def cut_refused(table: Table, family: Family) -> tuple[Table, dict[CounterKey, RefusedError]]:
-    """Give a table that can be compiled, and the rules in it at which nothing is decided."""
-    undecided: dict[CounterKey, RefusedError] = {}
+@dataclass(slots=True)
+class Partial:
+    """A table that can be compiled, and the rules of it that are not what they were.
+
+    `stops` are rules at which nothing is decided, `open` those which may or may not match.
+    """
+
+    table: Table
+    stops: dict[CounterKey, RefusedError] = field(default_factory=dict)
+    open: dict[CounterKey, RefusedError] = field(default_factory=dict)
+
+
+def cut_refused(table: Table, family: Family) -> Partial:
+    """Give what can be compiled of a table."""
+    made = Partial(table)
     chains = []
     for chain in table.chains:
         rules = list(chain.rules)
         for index, rule in enumerate(rules):
-            refused = _refusal(rule, family)
-            if refused is not None:
-                rules[index] = _cut(rule, family)
-                undecided[CounterKey(chain.name, index + 1)] = refused
+            if _refusal(rule, family) is not None:
+                rules[index] = _cut(rule, family, made, CounterKey(chain.name, index + 1))
         chains.append(replace(chain, rules=tuple(rules)))
-    return replace(table, chains=tuple(chains)), undecided
+    made.table = replace(table, chains=tuple(chains))
+    return made
+
+
+def _cut(rule: Rule, family: Family, made: Partial, key: CounterKey) -> Rule:
+    rule = replace(rule, target=_effect(rule.target))
+    refused = _refusal(rule, family)
+    if refused is None:
+        return rule
+    kept = _decidable(rule, family)
+    shorter = replace(rule, matches=rule.matches[:kept])
+    if rule.target is None and not _may_drop(rule, rule.matches[kept + 1 :], family):
+        made.open[key] = refused
+        return shorter
+    made.stops[key] = refused
+    return replace(shorter, target=DROP)
+
+
+def _decidable(rule: Rule, family: Family) -> int:
+    # How many matches there are before the first refused one.
+    for count in range(1, len(rule.matches) + 1):
+        if _refusal(replace(rule, matches=rule.matches[:count], target=None), family) is not None:
+            return count - 1
+    return len(rule.matches)
+
+
+def _effect(target: Target | None) -> Target | None:
+    name = getattr(target, "NAME", "")
+    if name == "REJECT":
+        return DROP
+    return None if name in HARMLESS else target
 
 
 def _refusal(rule: Rule, family: Family) -> RefusedError | None:
@@ -36,9 +83,10 @@ def _refusal(rule: Rule, family: Family) -> RefusedError | None:
     return next(iter(lower_table(alone, family).refused), None)
 
 
-def _cut(rule: Rule, family: Family) -> Rule:
-    for kept in range(len(rule.matches), -1, -1):
-        shorter = replace(rule, matches=rule.matches[:kept], target=STOP)
-        if _refusal(shorter, family) is None:
-            return shorter
-    raise AssertionError("a rule without matches is never refused")
+def _may_drop(rule: Rule, matches: tuple[Match, ...], family: Family) -> bool:
+    # Whether matches behind a refused one could drop a packet (x_tables' hotdrop).
+    try:
+        words = [asked_words(match.predicate(family, rule)) for match in matches]
+    except RefusedError:
+        return True
+    return any(name.endswith("_guard") for asked in words for name, _ in asked)

@@ -25,9 +25,9 @@ from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Compiled, compile_table
 from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
 from bpfilter.compiler.loop import COUNTER_BYTES, COUNTERS_MAP, NF_ACCEPT
-from bpfilter.compiler.lower import lower_table
+from bpfilter.compiler.lower import CounterKey, lower_table
 from bpfilter.compiler.target import Target
-from bpfilter.errors import Error, RefusedError, RuleError
+from bpfilter.errors import Error, RuleError
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import Hook, Rule, Ruleset, Table, Verdict
 from bpfilter.rules.options import format_rule
@@ -36,7 +36,7 @@ from bpfilter.simulate.facts import Asked
 from bpfilter.simulate.kfuncs import CutShortError, kfuncs
 from bpfilter.simulate.layouts import bundled_types
 from bpfilter.simulate.packet import Connection, Packet, State, Surroundings
-from bpfilter.simulate.partial import cut_refused
+from bpfilter.simulate.partial import Partial, cut_refused
 from bpfilter.simulate.routes import LocalAddress
 from bpfilter.simulate.text import parse_packet
 from bpfilter.simulate.world import World
@@ -56,12 +56,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rule that matched; `number` counts from 1 in its chain, 0 is the chain's policy."""
+    """A rule that matched; `number` counts from 1 in its chain, 0 is the chain's policy.
+
+    With a `doubt`, it is not known whether the rule matched, and that is why.
+    """
 
     chain: str
     number: int
     text: str
     rule: Rule | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +103,11 @@ class Simulator:
         self.family = ruleset.family
         self.table, self.other_tables = _filter_table(ruleset)
         self.local = None if local is None else tuple(local)
-        self.undecided: dict[int, RefusedError] = {}
         types = types or bundled_types()
-        table = self.table
-        if partial:
-            table, cut = cut_refused(table, self.family)
+        #: The rules as they are evaluated, and what that leaves out.
+        self.partial = cut_refused(self.table, self.family) if partial else Partial(self.table)
+        table = self.partial.table
         self.compiled = compile_table(table, self.family, Target(types, cpus, HZ))
-        if partial:
-            keys = self.compiled.counters
-            self.undecided = {
-                COUNTER_FIRST + index: cut[key] for index, key in enumerate(keys) if key in cut
-            }
         words = lower_table(table, self.family).words
         self.asked = {hook: Asked(hook, words[hook]) for hook in self.compiled.programs}
         self.memory = Memory()
@@ -176,11 +174,13 @@ class Simulator:
             accepted = self._machine(hook).run(self.world.context) & 0xFFFF_FFFF == NF_ACCEPT
         except CutShortError as error:
             return Result(Outcome.UNDECIDED, hook, self._path(), str(error))
-        for index in self._counted:
-            if index in self.undecided:
-                return Result(Outcome.UNDECIDED, hook, self._path(), self.undecided[index].message)
-        outcome = Outcome.ACCEPT if accepted else Outcome.DROP
-        return Result(outcome, hook, self._path(), "" if accepted else self._drop_reason())
+        path = self._path()
+        for step in path:
+            if step.doubt and CounterKey(step.chain, step.number) in self.partial.stops:
+                return Result(Outcome.UNDECIDED, hook, path, step.doubt)
+        if accepted:
+            return Result(Outcome.ACCEPT, hook, path)
+        return Result(Outcome.DROP, hook, path, self._drop_reason(path))
 
     def _machine(self, hook: Hook) -> Machine:
         if hook not in self._machines:
@@ -208,24 +208,33 @@ class Simulator:
     def _step(self, index: int) -> Step:
         found = self._steps.get(index)
         if found is None:
-            key = self.compiled.counters[index - COUNTER_FIRST]
-            chain = self.table.chain(key.chain)
-            if key.number == 0:
-                found = Step(key.chain, 0, f"-P {chain.name} {chain.policy}")
-            else:
-                rule = chain.rules[key.number - 1]
-                text = format_rule(rule, chain.name, self.family)
-                found = Step(key.chain, key.number, text, rule)
+            found = self._make_step(self.compiled.counters[index - COUNTER_FIRST])
             self._steps[index] = found
         return found
 
-    def _drop_reason(self) -> str:
+    def _make_step(self, key: CounterKey) -> Step:
+        chain = self.table.chain(key.chain)
+        if key.number == 0:
+            return Step(chain.name, 0, f"-P {chain.name} {chain.policy}")
+        rule = chain.rules[key.number - 1]
+        refused = self.partial.stops.get(key) or self.partial.open.get(key)
+        doubt = "" if refused is None else refused.message
+        return Step(
+            chain.name, key.number, format_rule(rule, chain.name, self.family), rule, doubt
+        )
+
+    def _drop_reason(self, path: tuple[Step, ...]) -> str:
         if COUNTER_ABORTED in self._counted:
             return "the packet cannot be read"
-        last = self._path()[-1:]
-        if last and _says_drop(last[0]):
+        if path and self._drops(path[-1]):
             return ""
         return "a match drops packets whose headers are cut short or wrong"
+
+    def _drops(self, step: Step) -> bool:
+        if step.number == 0:
+            return self.table.chain(step.chain).policy == Outcome.DROP
+        rule = self.partial.table.chain(step.chain).rules[step.number - 1]
+        return rule.target == Verdict("DROP")
 
 
 def infer_hook(around: Surroundings) -> Hook:
@@ -280,9 +289,3 @@ def _models(memory: Memory, compiled: Compiled) -> dict[str, ArrayModel]:
             memory, name, spec.value_bytes, spec.entries, spec.contents or b""
         )
     return models
-
-
-def _says_drop(step: Step) -> bool:
-    if step.rule is None:
-        return step.text.endswith(" DROP")
-    return step.rule.target == Verdict("DROP")

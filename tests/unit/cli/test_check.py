@@ -117,8 +117,14 @@ def test_json(check: Command, rules: str) -> None:
                 "chain": "INPUT",
                 "number": 2,
                 "rule": "-A INPUT -p tcp -m tcp --dport 22 -j ssh",
+                "doubt": "",
             },
-            {"chain": "ssh", "number": 1, "rule": "-A ssh -s 192.0.2.0/24 -j ACCEPT"},
+            {
+                "chain": "ssh",
+                "number": 1,
+                "rule": "-A ssh -s 192.0.2.0/24 -j ACCEPT",
+                "doubt": "",
+            },
         ],
         "assumed": ["state new"],
     }
@@ -200,16 +206,25 @@ def test_all_facts_have_an_option(check: Command, tmp_path: Path) -> None:
 
 def test_refused_rules(check: Command, tmp_path: Path) -> None:
     path = tmp_path / "rules.v4"
-    path.write_text(RULES.replace("-A ssh", "-A INPUT -p udp -m limit -j LOG\n-A ssh", 1))
+    limited = "-A INPUT -p udp -m limit --limit 9/hour -j ACCEPT\n-A INPUT -m limit -j LOG\n"
+    path.write_text(RULES.replace("-A ssh", f"{limited}-A ssh", 1))
     assert check(str(path), "--in", "eth0", "--packet", SSH) == 2
     assert check.out == ""
     assert f"{path}:8:" in check.err
-    assert "nothing was checked; --partial checks up to such rules" in check.err
-    argv = (str(path), "--in", "eth0", "--partial", "--packet", SSH, "--packet", DNS)
-    assert check(*argv) == 0
-    assert "UNDECIDED  udp" in check.out
-    assert "ACCEPT  tcp" in check.out
-    assert check(*argv, "--expect", "DROP") == 1
+    assert "nothing was checked; --partial checks as far as that goes" in check.err
+    argv = (str(path), "--in", "eth0", "--state", "new", "--partial", "--packet")
+    assert check(*argv, DNS) == 0
+    assert check.out == (
+        f"UNDECIDED  {DNS}\n"
+        "    INPUT 3  -A INPUT -p udp -m limit --limit 9/hour -j ACCEPT  (perhaps)\n"
+        "    (match 'limit' cannot be enforced as eBPF yet)\n"
+    )
+    assert check(*argv, DNS, "--expect", "DROP") == 1
+    assert check(*argv, SSH, "--expect", "ACCEPT") == 0
+    ping = "icmp 192.0.2.7 > 198.51.100.9"
+    assert check(*argv, ping, "--expect", "DROP", "-v") == 0
+    assert "    INPUT 4       -A INPUT -m limit --limit 3/hour -j LOG  (perhaps)\n" in check.out
+    assert check.out.endswith("\ncounters that may be too high: INPUT 4\n")
 
 
 def test_other_tables_are_named(check: Command, rules: str) -> None:

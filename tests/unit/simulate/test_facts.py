@@ -82,3 +82,10 @@ def test_what_was_not_told_is_said(rule: str, said: str) -> None:
 )
 def test_what_was_told_is_not_assumed(rule: str, packet: Packet, around: Surroundings) -> None:
     assert assumed(rule, packet, around) == ""
+
+
+def test_fragments_are_an_assumption_where_connections_are_tracked() -> None:
+    later = parse_packet("udp 192.0.2.7 > 198.51.100.9 frag=8")
+    said = assumed("-A INPUT -m state --state NEW", later)
+    assert said == "state new, not put together, as connection tracking does before"
+    assert assumed("-A INPUT -f", later) == ""

@@ -294,7 +294,12 @@ def test_captures_that_are_cut_short_decide_as_far_as_they_go() -> None:
 
 LIMITED = (
     "-A INPUT -p udp -m udp --dport 53 -m limit --limit 3/min -j ACCEPT",
-    "-A INPUT -p tcp -j REJECT",
+    "-A INPUT -p tcp -m tcp --dport 22 -m limit --limit 3/min -j LOG",
+    "-A INPUT -p tcp -m limit --limit 3/min -m multiport --dports 1:9 -j LOG",
+    "-A INPUT -p icmp -j LOG",
+    "-A INPUT -p icmp -j REJECT --reject-with icmp-host-prohibited",
+    "-A INPUT -p sctp -j MARK --set-mark 1",
+    "-A INPUT -m limit --limit 3/min",
     "-A INPUT -j ACCEPT",
 )
 
@@ -308,20 +313,24 @@ def test_refused_rules_are_named() -> None:
 @pytest.mark.parametrize(
     ("packet", "verdict", "path"),
     [
-        ("udp 192.0.2.7:9 > 198.51.100.9:54", Outcome.ACCEPT, ["INPUT 3"]),
-        ("udp 192.0.2.7:9 > 198.51.100.9:53", Outcome.UNDECIDED, ["INPUT 1"]),
-        (SSH, Outcome.UNDECIDED, ["INPUT 2"]),
-        ("icmp 192.0.2.7 > 198.51.100.9", Outcome.ACCEPT, ["INPUT 3"]),
+        # Rule 7 may match or not; that decides nothing.
+        ("udp 192.0.2.7:9 > 198.51.100.9:54", Outcome.ACCEPT, ["INPUT 7?", "INPUT 8"]),
+        ("udp 192.0.2.7:9 > 198.51.100.9:53", Outcome.UNDECIDED, ["INPUT 1?"]),
+        # Behind a refused match, multiport may drop the packet.
+        (SSH, Outcome.UNDECIDED, ["INPUT 2?", "INPUT 3?"]),
+        ("icmp 192.0.2.7 > 198.51.100.9", Outcome.DROP, ["INPUT 4", "INPUT 5"]),
+        ("sctp 192.0.2.7:9 > 198.51.100.9:9", Outcome.UNDECIDED, ["INPUT 6?"]),
+        ("proto 253 192.0.2.7 > 198.51.100.9", Outcome.ACCEPT, ["INPUT 7?", "INPUT 8"]),
     ],
 )
 def test_partial_results_are_sure(packet: str, verdict: Outcome, path: list[str]) -> None:
-    result = simulator(*LIMITED, partial=True).run(packet, in_interface="eth0")
-    assert (result.verdict, places(result)) == (verdict, path)
-    if verdict is Outcome.UNDECIDED:
-        assert "cannot be enforced as eBPF" in result.reason
-        assert result.path[0].text == LIMITED[int(path[0][-1]) - 1].replace(
-            "REJECT", "REJECT --reject-with icmp-port-unreachable"
-        )
+    sim = simulator(*LIMITED, partial=True)
+    result = sim.run(packet, in_interface="eth0")
+    steps = [f"INPUT {step.number}{'?' * bool(step.doubt)}" for step in result.path]
+    assert (result.verdict, steps) == (verdict, path)
+    assert ("cannot be enforced" in result.reason) is (verdict is Outcome.UNDECIDED)
+    for step in result.path:
+        assert step.rule == sim.table.chain("INPUT").rules[step.number - 1]
 
 
 def test_partial_is_the_same_where_nothing_is_refused() -> None:
