@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -148,6 +148,108 @@ def test_options_headers(judge: Judge, name: str, number: int, words: str) -> No
         Sent(ipv6(number, options(UDP, 16)[:15]), {f"{name}_guard": 2}),
     ]
     agree(judge, V6, f"-m {name} {words.replace('N', name)}", sent)
+
+
+def listed(following: int, content: bytes) -> bytes:
+    """An options header of these options, which fill it to the end."""
+    assert (len(content) + 2) % 8 == 0
+    return struct.pack("!BB", following, len(content) // 8) + content
+
+
+def option_words(*pairs: int) -> list[int]:
+    words = [pairs[at] << 16 | (*pairs, 0)[at + 1] for at in range(0, len(pairs), 2)]
+    return [len(pairs), *words, *[0] * (8 - len(words))]
+
+
+OPTIONS = [
+    (b"\5\2\0\0\1\0", option_words(0x502, 0x100)),
+    (b"\5\2\0\0\0\0", option_words(0x502, 0, 0)),
+    (b"\5\2\0\0\0\1", option_words(0x502, 0)),  # the last has no room for its length
+    (b"\5\2\0\0\1\1", option_words(0x502, 0x101)),  # the last reaches beyond the header
+    (b"\5\3\0\0\0\1", option_words(0x503)),
+    (b"\5\xff\0\0\0\0", option_words(0x5FF)),
+    (b"\0\5\2\0\0\0", option_words(0, 0x502, 0)),
+    (b"\5\2" * 3, option_words(0x502, 0x502)),
+    (b"\0" * 14, option_words(*[0] * 14)),
+    (b"\0" * 22, option_words(*[0] * 16)),
+    (bytes(range(1, 16)) + bytes(7), option_words(0x102, 0x506, 0xD0E)),
+]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "5",
+        "5:2",
+        "5:3,0",
+        "5:2,0",
+        "5:2,1",
+        "5:2,1:0",
+        "5:2,1:1",
+        "5:2,1:1,0",
+        "5:255",
+        "5:2,0,0",
+        "5:2,0,1",
+        "0,5",
+        "0,5:2,0",
+        "5,5",
+        "5,5,5",
+        "1,5,13:14",
+        "1,5,13:14,0",
+        ",".join("0" * 14),
+        ",".join("0" * 15),
+        ",".join("0" * 16),
+    ],
+)
+@pytest.mark.parametrize(("name", "number"), [("hbh", HOP), ("dst", DST)])
+def test_listed_options(judge: Judge, name: str, number: int, asked: str) -> None:
+    sent = []
+    for content, words in OPTIONS:
+        values: Values = {f"{name}_opts": words, f"{name}_length": len(content) + 2}
+        packets = [ipv6(number, listed(NONE, content) + behind) for behind in (b"", bytes(40))]
+        sent += [Sent(packet, values) for packet in packets]
+    sent.append(Sent(ipv6(UDP, udp), {f"{name}_guard": 1}))
+    sent.append(Sent(ipv6(number, listed(NONE, bytes(14))[:15]), {f"{name}_guard": 2}))
+    for length in ("", f"--{name}-len 8", f"! --{name}-len 8"):
+        agree(judge, V6, f"-m {name} {length} --{name}-opts {asked}", sent)
+
+
+def address(number: int) -> bytes:
+    return struct.pack("!QQ", 0x2001_0DB8 << 32, number)
+
+
+def hops(following: int, *numbers: int, extra: int = 0) -> bytes:
+    content = b"".join(map(address, numbers)) + bytes(extra)
+    return struct.pack("!BBBBI", following, len(content) // 8, 0, 0, 0) + content
+
+
+def hop_words(*numbers: int, extra: int = 0) -> Values:
+    words = [word for number in numbers for word in (0x2001_0DB8, 0, 0, number)]
+    return {"rt_length": 8 + 16 * len(numbers) + extra, "rt_addrs": (words + [0] * 64)[:64]}
+
+
+@pytest.mark.parametrize("asked", [(1,), (2,), (1, 2), (2, 1), (1, 1), range(1, 16), range(1, 17)])
+def test_rt_addresses(judge: Judge, asked: Sequence[int]) -> None:
+    drawn = [
+        (),
+        (1,),
+        (2,),
+        (1, 2),
+        (2, 1),
+        (1, 2, 3),
+        (1, 1),
+        *map(range, (1, 1, 1), (16, 17, 18)),
+    ]
+    sent = [
+        Sent(ipv6(ROUTE, hops(NONE, *numbers, extra=extra)), hop_words(*numbers, extra=extra))
+        for numbers in drawn
+        for extra in (0, 8)
+    ]
+    sent.append(Sent(ipv6(UDP, udp), {"rt_guard": 1}))
+    sent.append(Sent(ipv6(ROUTE, hops(NONE, 1)[:23]), {"rt_guard": 2}))
+    words = ",".join(f"2001:db8::{number:x}" for number in asked)
+    agree(judge, V6, f"-m rt --rt-type 0 --rt-0-addrs {words}", sent)
+    agree(judge, V6, f"-m rt --rt-type 0 --rt-0-res ! --rt-len 24 --rt-0-addrs {words}", sent)
 
 
 def headers(found: int) -> Values:

@@ -98,7 +98,7 @@ class BpfEngine:
     """This project, through its Python API (the commands are thin layers over it)."""
 
     name = "bpfilter"
-    refuses = frozenset(("hbh-opts", "dst-opts", "rt-0-addrs", "suppl-groups", "addrtype-route"))
+    refuses = frozenset(("rt-0-not-strict", "suppl-groups", "addrtype-route"))
 
     def apply(self, namespace: Namespace, version: int, text: str) -> None:
         family = FAMILIES[version]

@@ -85,6 +85,9 @@ class Extraction:
         b.exit()
         return ProgramSpec("extraction", ProgramType.NETFILTER, b.build())
 
+    def asks(self, name: str) -> bool:
+        return any(one.name == name for one in self.fields)
+
     def run(self, packet: bytes) -> dict[str, int] | None:
         """Give the fields of a packet as numbers, None if it could not be read.
 

@@ -220,11 +220,14 @@ def rt(rng: random.Random, version: int) -> str:
     return " ".join(words)
 
 
-def rt_type0(rng: random.Random, version: int) -> str:
+def rt_addresses(rng: random.Random, version: int) -> str:
     """Ask for the addresses of the deprecated type 0 routing header."""
-    hosts = rng.sample(("2001:db8:b::9", "2001:db8:1::77"), rng.randint(1, 2))
-    strict = rng.choice(("", " --rt-0-not-strict"))
-    return f"--rt-type 0 --rt-0-addrs {','.join(hosts)}{strict}"
+    hosts = rng.choices(pools.HOPS, k=rng.choice((1, 1, 2, 2, 3)))
+    return f"--rt-type 0 --rt-0-addrs {','.join(hosts)}"
+
+
+def rt_not_strict(rng: random.Random, version: int) -> str:
+    return f"{rt_addresses(rng, version)} --rt-0-not-strict"
 
 
 def hbh(rng: random.Random, version: int) -> str:
@@ -236,11 +239,17 @@ def dst(rng: random.Random, version: int) -> str:
 
 
 def hbh_options(rng: random.Random, version: int) -> str:
-    return f"--hbh-opts {some(rng, ('1', '5:2', '30:4', '30', '62:0', '0', '1:2'))}"
+    return f"--hbh-opts {options(rng)}"
 
 
 def dst_options(rng: random.Random, version: int) -> str:
-    return f"--dst-opts {some(rng, ('1', '5:2', '30:4', '30', '62:0', '0', '1:2'))}"
+    return f"--dst-opts {options(rng)}"
+
+
+def options(rng: random.Random) -> str:
+    """Draw options as packets6.py puts them into headers, the first few more often."""
+    listed = rng.choices(("5:2", "5", "1", "1:4", "1:0", "30:4", "30", "62:0", "0"), k=16)
+    return ",".join(listed[: rng.choice((1, 1, 1, 2, 2, 3, 16))])
 
 
 def ipv6header(rng: random.Random, version: int) -> str:

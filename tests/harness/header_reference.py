@@ -142,7 +142,13 @@ def rt(packet: bytes) -> Fields:
         "rt_type": header[2],
         "rt_segsleft": header[3],
         "rt_reserved": int(any(packet[offset + 4 : offset + 8])),
+        "rt_addrs": _addresses(packet[offset + 8 :]),
     }
+
+
+def _addresses(listed: bytes) -> int:
+    whole = listed[: min(len(listed) // 16, 16) * 16]
+    return int.from_bytes(whole.ljust(256, b"\0"), "big")
 
 
 def options6(packet: bytes, name: str, kind: int) -> Fields:
@@ -152,7 +158,31 @@ def options6(packet: bytes, name: str, kind: int) -> Fields:
     length = header_bytes(kind, header)
     if _cut_short(packet, offset, length):
         return {f"{name}_guard": 2}
-    return {**fields, f"{name}_length": length}
+    listed = [kind << 8 | length for kind, length in _options6(packet, offset + 2, length - 2)]
+    number = sum(option << 16 * (15 - at) for at, option in enumerate(listed))
+    return {
+        **fields,
+        f"{name}_length": length,
+        f"{name}_opts": len(listed) << 256 | number,
+    }
+
+
+def _options6(packet: bytes, ptr: int, hdrlen: int) -> list[tuple[int, int]]:
+    """The options hbh_mt6() would find as asked, one of 16 more each time; Pad1 has length 0."""
+    found: list[tuple[int, int]] = []
+    while len(found) < 16 and hdrlen >= 1 and ptr < len(packet):
+        kind, length, optlen = packet[ptr], 0, 1
+        if kind:
+            if hdrlen < 2 or ptr + 1 >= len(packet):
+                break
+            length = packet[ptr + 1]
+            optlen = length + 2
+        found.append((kind, length))
+        if (ptr > (len(packet) - optlen) % (1 << 32)) or hdrlen < optlen:
+            break
+        ptr += optlen
+        hdrlen -= optlen
+    return found
 
 
 def ipv6header(packet: bytes) -> Fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tests.harness import wire
-from tests.harness.pools import FRAGMENT_IDS, SPIS, TOS, TTLS, weighted
+from tests.harness.pools import FRAGMENT_IDS, HOPS, SPIS, TOS, TTLS, weighted
 from tests.harness.transport import STATEFUL_ICMP6, transport
 
 CHAIN = [
@@ -75,7 +75,7 @@ def chain(
 def options(rng: random.Random, next_header: int) -> bytes:
     """Draw an options header: padding, router alert, unknown options of each action, liars."""
     listed = b""
-    for _ in range(rng.choice((0, 1, 2))):
+    for _ in range(rng.choice((0, 1, 1, 2, 2, 3, 20))):
         listed += rng.choice(
             (b"\0", b"\x01\x02\0\0", b"\x05\x02\0\0", b"\x1e\x04abcd", b"\x3e\x00", b"\x01\x00")
         )
@@ -88,9 +88,9 @@ def options(rng: random.Random, next_header: int) -> bytes:
 def routing(rng: random.Random, next_header: int) -> bytes:
     kind = rng.choice((0, 0, 1, 2, 3, 4, 77))
     left = rng.choice((0, 0, 0, 1, 2, 255))
-    count = rng.choice((0, 1, 2))
+    count = rng.choice((0, 1, 1, 2, 2, 3, 17))
     body = rng.choice((bytes(4), b"\0\0\0\1")) + b"".join(
-        wire.address(rng.choice(("2001:db8:b::9", "2001:db8:1::77"))) for _ in range(count)
+        wire.address(rng.choice(HOPS)) for _ in range(count)
     )
     units = rng.choice((0, 1, 3, 5, 255)) if rng.random() < 0.06 else None
     return wire.routing_header(next_header, kind, left, body, units)

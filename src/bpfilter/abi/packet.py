@@ -43,14 +43,18 @@ class EXTHDR:
     #: (AUTH: in 4-byte units without the first two; FRAGMENT: always 8 bytes).
     NEXTHDR = 0
     LENGTH = 1
+    #: HOP and DEST: where the first option is.
+    OPTIONS = 2
 
 
 class ROUTING:
-    """struct ipv6_rt_hdr (include/uapi/linux/ipv6.h); RESERVED is struct rt0_hdr's."""
+    """struct ipv6_rt_hdr (include/uapi/linux/ipv6.h); RESERVED and ADDRESSES: struct rt0_hdr."""
 
     TYPE = 2
     SEGSLEFT = 3
     RESERVED = 4
+    ADDRESSES = 8
+    ADDRESS_BYTES = 16
 
 
 class FRAGMENT:

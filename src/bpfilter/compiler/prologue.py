@@ -191,13 +191,15 @@ class Prologue:
         assert not member.bit_size
         self.peek(dst, src, member.offset, member.size)
 
-    def put_be_words(self, asked: Field, src: Reg, offset: int, words: int, scratch: Reg) -> None:
-        """Store `words` big-endian 32-bit words found at `src + offset`."""
+    def put_be_words(
+        self, asked: Field, src: Reg, offset: int, words: int, scratch: Reg, first: int = 0
+    ) -> None:
+        """Store `words` big-endian 32-bit words found at `src + offset`, from word `first` on."""
         for word in range(words):
-            if self.wants_word(asked, word):
+            if self.wants_word(asked, first + word):
                 self.b.load(scratch, src, offset + 4 * word, Size.W)
                 self.b.be32(scratch)
-                self.put(asked, scratch, word)
+                self.put(asked, scratch, first + word)
 
 
 def _signed32(value: int) -> int:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from bpfilter.errors import RefusedError
 from bpfilter.ext._values import fail
 from bpfilter.plan.fields import Field
-from bpfilter.plan.nodes import All, Guard, Predicate, inverted_if, within
+from bpfilter.plan.nodes import U32, All, Guard, Predicate, Test, inverted_if, masked_words, within
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use
 from bpfilter.rules.values import inverted, number, to_number
 
 _MAX_OPTIONS = 16  # IP6T_OPTS_OPTSNR
 _ANY_LENGTH = 0xFF
+_PAD1 = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class OptionsHeader(Match):
     WORD: ClassVar[str]
     GUARD: ClassVar[Field]
     LENGTH: ClassVar[Field]
+    LISTED: ClassVar[Field]
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -60,16 +61,22 @@ class OptionsHeader(Match):
 
     # hbh_mt6 (net/ipv6/netfilter/ip6t_hbh.c)
     def predicate(self, family: Family, rule: Rule) -> Predicate:
+        parts: list[Predicate] = [Guard(self.GUARD)]
+        if self.length is not None:
+            same = within(self.LENGTH, self.length, self.length)
+            parts.append(inverted_if(self.inverted, same))
         if self.options:
-            raise RefusedError(
-                f"match '{self.WORD}' with --{self.WORD}-opts cannot be enforced as eBPF yet: "
-                "the list of options is not read",
-                rule.span,
-            )
-        if self.length is None:
-            return Guard(self.GUARD)
-        same = within(self.LENGTH, self.length, self.length)
-        return All((Guard(self.GUARD), inverted_if(self.inverted, same)))
+            parts += Test(self.LISTED, len(self.options), U32), self._begins_with_options()
+        return All(tuple(parts))
+
+    def _begins_with_options(self) -> Predicate:
+        value, mask = bytearray(4), bytearray(4)  # word 0 is the number of options
+        for kind, length in self.options:
+            exact = kind != _PAD1 and length != _ANY_LENGTH
+            value += bytes((kind, length if exact else 0))
+            mask += bytes((0xFF, 0xFF if exact else 0))
+        half_word = bytes(len(mask) % 4)
+        return masked_words(self.LISTED, bytes(value + half_word), bytes(mask + half_word))
 
 
 def options_of(word: str) -> tuple[Option, ...]:

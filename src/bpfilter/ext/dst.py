@@ -17,4 +17,5 @@ class Dst(OptionsHeader):
     WORD: ClassVar[str] = "dst"
     GUARD: ClassVar[Field] = fields.DST_GUARD
     LENGTH: ClassVar[Field] = fields.DST_LENGTH
+    LISTED: ClassVar[Field] = fields.DST_OPTS
     OPTIONS: ClassVar[tuple[Option, ...]] = options_of(WORD)

@@ -17,4 +17,5 @@ class Hbh(OptionsHeader):
     WORD: ClassVar[str] = "hbh"
     GUARD: ClassVar[Field] = fields.HBH_GUARD
     LENGTH: ClassVar[Field] = fields.HBH_LENGTH
+    LISTED: ClassVar[Field] = fields.HBH_OPTS
     OPTIONS: ClassVar[tuple[Option, ...]] = options_of(WORD)

@@ -8,13 +8,15 @@ from typing import Self
 from bpfilter.errors import RefusedError
 from bpfilter.ext._values import fail, host
 from bpfilter.plan import fields
-from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, within
+from bpfilter.plan.nodes import All, Guard, Predicate, equals, inverted_if, masked_words, within
 from bpfilter.rules.address import format_host
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import V6, Context, Given, Option, Use, match
 from bpfilter.rules.values import U32, format_range, inverted, number, number_range
 
 _MAX_ADDRESSES = 16  # IP6T_RT_HOPS
+_FIXED_BYTES = 8  # struct rt0_hdr
+_ODD_BYTES = 8  # half an address may follow the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,10 @@ class Rt(Match):
 
     # rt_mt6 (net/ipv6/netfilter/ip6t_rt.c)
     def predicate(self, family: Family, rule: Rule) -> Predicate:
-        if self.addresses:
+        if self.not_strict:
             raise RefusedError(
-                "match 'rt' with --rt-0-addrs cannot be enforced as eBPF yet: "
-                "the addresses of a routing header are not read",
+                "match 'rt' with --rt-0-not-strict cannot be enforced as eBPF: "
+                f"a header has up to 127 addresses, and only {_MAX_ADDRESSES} are read",
                 rule.span,
             )
         segments = within(fields.RT_SEGSLEFT, *self.segments_left)
@@ -111,6 +113,11 @@ class Rt(Match):
                 parts.append(inverted_if(asked.inverted, same))
         if self.reserved:
             parts.append(equals(fields.RT_RESERVED, 0))
+        if self.addresses:
+            listed = b"".join(self.addresses)
+            whole = _FIXED_BYTES + len(listed)
+            parts.append(within(fields.RT_LENGTH, whole, whole + _ODD_BYTES))
+            parts.append(masked_words(fields.RT_ADDRS, listed, b"\xff" * len(listed)))
         return All((Guard(fields.RT_GUARD), *parts))
 
 

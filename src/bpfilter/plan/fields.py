@@ -129,8 +129,14 @@ RT_RESERVED = _field("rt_reserved", 1, pack="ext6", shift=7)  # bytes 4-7 of it 
 RT_TYPE = _field("rt_type", 8, pack="rt", shift=0)
 RT_SEGSLEFT = _field("rt_segsleft", 8, pack="rt", shift=8)
 RT_LENGTH = _field("rt_length", 16, pack="rt", shift=16)  # ipv6_optlen: bytes, all of it
+# Four words for each 16 bytes behind the first 8, as far as the packet goes.
+RT_ADDRS = _field("rt_addrs", words=64)
 HBH_LENGTH = _field("hbh_length", 16, pack="opts6", shift=0)  # ipv6_optlen
 DST_LENGTH = _field("dst_length", 16, pack="opts6", shift=16)  # ipv6_optlen
+# The first options, two bytes each: type and length (0 for Pad1, which has none), from word 1 on;
+# word 0 is how many there are in the header, at most what the words asked for hold.
+HBH_OPTS = _field("hbh_opts", words=9)
+DST_OPTS = _field("dst_opts", words=9)
 
 # What the kernel keeps beside the packet.
 MARK = _field("mark")  # skb->mark

@@ -40,7 +40,27 @@ def test_guard_comes_before_inversion(guard: int, outcome: Outcome) -> None:
     assert decide("-m rt ! --rt-type 2", {"rt_guard": guard}, V6) is outcome
 
 
-def test_addresses_are_refused() -> None:
-    rule = parse("-m rt --rt-type 0 --rt-0-addrs ::1", V6)
-    with pytest.raises(RefusedError, match="'rt' with --rt-0-addrs"):
+@pytest.mark.parametrize(
+    ("addresses", "length", "matches"),
+    [
+        ("::1", 24, True),
+        ("::1", 32, True),  # half an address follows
+        ("::1", 40, False),
+        ("::1", 16, False),
+        ("::2", 24, False),
+        ("::1,2001:db8::1", 40, True),
+        ("::1,2001:db8::2", 40, False),
+        ("2001:db8::1,::1", 40, False),
+    ],
+)
+def test_addresses(addresses: str, length: int, matches: bool) -> None:
+    words = [0, 0, 0, 1, 0x2001_0DB8, 0, 0, 1, *[0] * 56]
+    values: Values = {"rt_length": length, "rt_addrs": words}
+    decided = decide(f"-m rt --rt-type 0 --rt-0-addrs {addresses}", values, V6)
+    assert decided is (Outcome.MATCH if matches else Outcome.MISS)
+
+
+def test_addresses_in_any_place_are_refused() -> None:
+    rule = parse("-m rt --rt-type 0 --rt-0-addrs ::1 --rt-0-not-strict", V6)
+    with pytest.raises(RefusedError, match="'rt' with --rt-0-not-strict"):
         rule.matches[0].predicate(V6, rule)

@@ -19,6 +19,7 @@ from bpfilter.compiler.extract import (
     ipv4,
     ipv6,
     metadata,
+    options,
     owner,
     sctp,
     tcpopt,
@@ -52,5 +53,6 @@ EXTRACTORS: dict[Family, tuple[Callable[[Prologue], None], ...]] = {
         transport.extract,
         tcpopt.extract,
         sctp.extract,
+        options.extract,
     ),
 }

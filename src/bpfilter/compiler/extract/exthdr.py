@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from bpfilter.abi.packet import AH, EXTHDR, FRAGMENT, IPPROTO, IPV6, ROUTING
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R9, Reg, Size
+from bpfilter.compiler.extract import options
 from bpfilter.compiler.extract.walk import jump_if_beyond, loop
 from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
 from bpfilter.plan import fields
@@ -66,14 +67,31 @@ def _rt(p: Prologue) -> None:
             p.put(asked, R1)
     p.b.load(R1, R5, ROUTING.RESERVED, Size.W)
     _put_unless_zero(p, fields.RT_RESERVED, R1)
+    _addresses(p)
+
+
+def _addresses(p: Prologue) -> None:
+    b = p.b
+    end = b.fresh("addresses")
+    for first in range(0, fields.RT_ADDRS.words, 4):
+        if p.wants_word(fields.RT_ADDRS, first):
+            b.mov(R2, R9)
+            b.add(R2, ROUTING.ADDRESSES + 4 * first)
+            p.slice(R2, ROUTING.ADDRESS_BYTES)
+            b.jeq(R0, 0, end)
+            b.mov(R5, R0)
+            p.put_be_words(fields.RT_ADDRS, R5, 0, 4, R1, first)
+    b.label(end)
 
 
 def _hbh(p: Prologue) -> None:
     p.put(fields.HBH_LENGTH, R2)
+    options.note(p, fields.HBH_OPTS)
 
 
 def _dst(p: Prologue) -> None:
     p.put(fields.DST_LENGTH, R2)
+    options.note(p, fields.DST_OPTS)
 
 
 # The kernel reads 4 bytes of a routing header and 2 of an options header; all 8 that their
