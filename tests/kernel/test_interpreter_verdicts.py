@@ -22,7 +22,7 @@ from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
 from bpfilter.compiler.loop import COUNTERS_MAP
 from bpfilter.compiler.target import Target
-from bpfilter.errors import RefusedError
+from bpfilter.errors import RefusedError, RuleError
 from bpfilter.firewall import apply, counters
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.rules.model import Family, Hook
@@ -69,7 +69,7 @@ def drawn_rules(rng: random.Random, family: Family, knobs: Knobs) -> tuple[str, 
         text = re.sub(r"(! )?-o \S+ ?", "", drawn)
         try:
             return text, Simulator(parse_saved(text, "drawn", family), local=(), linear=linear)
-        except RefusedError:
+        except (RefusedError, RuleError):  # some rules are taken by iptables only
             continue
 
 
