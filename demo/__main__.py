@@ -101,8 +101,9 @@ def _interrupt(*_: object) -> None:
 
 
 def _ignore_signals() -> None:
+    # Not SIG_IGN: one that has come and was not handled yet would be complained about.
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
 
 
 if __name__ == "__main__":
