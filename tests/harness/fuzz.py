@@ -116,6 +116,7 @@ def compare_everywhere(engines: tuple[Engine, Engine], seeds: range, packets: in
     """Share the seeds out over all processors, a process on each."""
     cpus = sorted(os.sched_getaffinity(0))
     total = Tally()
+    started = time.monotonic()
     with ProcessPoolExecutor(len(cpus), multiprocessing.get_context("spawn")) as pool:
         shares = [seeds[start :: len(cpus)] for start in range(len(cpus))]
         jobs = [
@@ -124,6 +125,7 @@ def compare_everywhere(engines: tuple[Engine, Engine], seeds: range, packets: in
         ]
         for job in jobs:
             total.add(job.result())
+    total.seconds = time.monotonic() - started
     return total
 
 
