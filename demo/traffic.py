@@ -24,7 +24,7 @@ from tests.harness.netns import Namespace
 #: How long an answer may take before it counts as none; a SYN is repeated after 1 s.
 WAIT_S = 0.12
 #: How long the second half of what has begun may take.
-PATIENCE_S = 5.0
+PATIENCE_S = 2.0
 
 IP_RECVERR = 11
 IP_TRANSPARENT = 19  # include/uapi/linux/in.h

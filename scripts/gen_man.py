@@ -21,7 +21,7 @@ from bpfilter.cli.main import COMMANDS, build_parser, command_parser
 from bpfilter.cli.usage import options
 
 DIRECTORY = Path(__file__).parent.parent / "docs" / "man"
-DATE = "November 23, 2025"
+DATE = "November 23, 2026"
 
 #: Of the page of the command itself, beyond what its help says.
 DESCRIPTION = """\
