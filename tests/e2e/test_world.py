@@ -43,3 +43,63 @@ def test_many_at_once_mount_once(saved: str) -> None:
         saved,
     )
     assert said == "tmpfs\n"
+
+
+FILL = """
+fill() { mount -o remount,size=$(df --output=used -k /run | tail -1 | tr -d ' ')k /run; }
+"""
+
+
+def test_full_disk(saved: str) -> None:
+    """With no room for the state, nothing changes, and nothing is left half written."""
+    said = in_world(
+        FILL
+        + """
+        bpfilter apply "$1"
+        fill
+        sed 's/icmp/udp/' "$1" | bpfilter apply -4 - || echo "exit $?"
+        bpfilter list INPUT
+        bpfilter status
+        find /run/bpfilter/state -name '*.new'
+        bpfilter clear
+        """,
+        saved,
+    )
+    assert "write /run/bpfilter/state/" in said
+    assert "/iptables-2.json: No space left on device" in said
+    assert "exit 1\n" in said
+    assert "-A INPUT -p icmp -j DROP\n" in said
+    assert "warning" not in said
+    assert ".new\n" not in said
+
+
+def test_disk_that_cannot_be_written(saved: str) -> None:
+    said = in_world(
+        """
+        bpfilter list
+        mount -o remount,ro /run
+        bpfilter list
+        bpfilter apply "$1" || echo "exit $?"
+        mount -o remount,rw /run
+        bpfilter apply "$1"
+        mount -o remount,ro /run
+        bpfilter list INPUT
+        bpfilter status
+        bpfilter clear || echo "exit $?"
+        """,
+        saved,
+    )
+    assert said.count("no rules are in force") == 2
+    assert said.count("Read-only file system") == 2
+    assert said.count("exit 1\n") == 2
+    assert "-A INPUT -p icmp -j DROP\n" in said
+    assert "Traceback" not in said
+
+
+def test_looking_makes_nothing() -> None:
+    assert in_world("bpfilter list -v; bpfilter status; ls /run").splitlines()[-1] == "netns"
+
+
+def test_state_is_for_root_alone(saved: str) -> None:
+    """iptables shows its rules to nobody else either."""
+    assert in_world('bpfilter apply "$1"; stat -c %a /run/bpfilter', saved) == "700\n"

@@ -49,6 +49,10 @@ class CountedKernel(LinuxKernel):
         self._step()
         super().remove(path)
 
+    def replace_file(self, path: Path, data: bytes) -> None:
+        self._step()
+        super().replace_file(path, data)
+
     def make_directory(self, path: Path) -> None:
         self._step()
         super().make_directory(path)

@@ -1,24 +1,25 @@
 """Put a ruleset in force: build and load all of it, then switch with one store.
 
 Steps, each of which may be the last one that happens:
-1. finish or undo what an interrupted command left (`recover`)
-2. compile; create maps, load programs — a refusal or failure ends here, nothing changed
-3. pin them in the free slot, describe them in the state file
+1. compile; create maps, load programs — a refusal or failure ends here, nothing changed
+2. with the lock: finish or undo what an interrupted command left (`recover`)
+3. pin maps and programs in the free slot, describe them in the state file
 4. store the selector: from here on every packet meets the new ruleset
-5. wait until no CPU runs the old one, carry its counters over, unload it
+5. wait until no CPU runs the old one, carry its counters over, unload it (`recover` again)
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
-from bpfilter.compiler.build import Compiled, compile_table
+from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.target import Target
-from bpfilter.errors import RuleError, StateError
+from bpfilter.errors import Error, RuleError, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.store import Store
@@ -26,6 +27,8 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import Family, Hook, Ruleset, Table
 from bpfilter.rules.saved import format_saved, parse_saved
+
+log = logging.getLogger(__name__)
 
 TABLE = "filter"
 
@@ -84,40 +87,45 @@ def load(kernel: Kernel, stack: ExitStack, compiled: Compiled, target: Target) -
 
 
 def apply(
-    store: Store, ruleset: Ruleset, target: Target, *, source: str, seed: bool = False
+    store: Store, loaded: Loaded, target: Target, *, source: str, seed: bool = False
 ) -> Generation:
-    """Put the filter table of a ruleset in force; the caller holds the lock.
+    """Put a loaded ruleset in force; the caller holds the lock.
 
     `seed` gives rules that are new the counters written in the ruleset, as
     `iptables-restore --counters`; rules that stay keep theirs in any case.
     Raises: any Error; what was in force is then still in force.
     """
-    table = filter_table(ruleset)
-    family = ruleset.family
-    compiled = compile_table(table, family, target)
+    compiled, family = loaded.compiled, loaded.compiled.family
     recover(store)
     old = store.slot(family)
     slot = dispatch.SLOTS[1] if old == dispatch.SLOTS[0] else dispatch.SLOTS[0]
-    with ExitStack() as stack:
-        loaded = load(store.kernel, stack, compiled, target)
+    tracked = conntrack.is_on(store.kernel, family)
+    try:
         store.ensure_attached(family, target.types)
+        if compiled.needs_conntrack and not tracked:
+            conntrack.switch_on(family)
+        store.pin_slot(family, slot, loaded.maps, loaded.programs)
+        generation = _describe(loaded, slot, source, seed, target)
+        store.write(generation)
+    except BaseException:
         store.drop_slot(family, slot)
-        try:
-            if compiled.needs_conntrack and not conntrack.is_on(store.kernel, family):
-                conntrack.switch_on(family)
-            store.pin_slot(family, slot, loaded.maps, loaded.programs)
-            generation = _describe(loaded, slot, source, seed, target)
-            store.write(generation)
-            store.tables[generation.text] = table
-        except BaseException:
-            store.drop_slot(family, slot)
-            if old == 0:
-                store.detach(family)
-            raise
-        store.select(family, slot)
-    recover(store)
-    if not compiled.needs_conntrack and conntrack.is_on(store.kernel, family):
-        conntrack.switch_off(family)
+        if old == 0:
+            store.detach(family)
+        if compiled.needs_conntrack and not tracked:
+            conntrack.switch_off(family)
+        raise
+    store.tables[generation.text] = compiled.table
+    store.select(family, slot)
+    try:
+        recover(store)
+        if tracked and not compiled.needs_conntrack:
+            conntrack.switch_off(family)
+    except Error as error:
+        log.warning(
+            "the rules are in force, but clearing up after those before failed: %s; "
+            "the next command that changes rules tries again",
+            error,
+        )
     return generation
 
 
@@ -125,12 +133,15 @@ def recover(store: Store) -> None:
     """Finish what an interrupted command began: carry counters over, unload the rest."""
     for family in dispatch.FAMILIES:
         slot = store.slot(family)
+        left = [
+            other for other in dispatch.SLOTS if other != slot and store.has_slot(family, other)
+        ]
         current = _known(store, family)
-        for other in dispatch.SLOTS:
-            if other == slot:
-                continue
-            if current is not None and store.read_base(current) is None:
-                _carry_over(store, family, current, other)
+        if left:
+            store.kernel.wait_for_readers()
+        if current is not None and not store.has_base(current):
+            store.write_base(current, _carried(store, current))
+        for other in left:
             store.drop_slot(family, other)
 
 
@@ -142,18 +153,25 @@ def _known(store: Store, family: Family) -> Generation | None:
         return None
 
 
-def _carry_over(store: Store, family: Family, current: Generation, other: int) -> None:
-    previous = store.read(family, other)
-    old = Table(TABLE) if previous is None else _table(store, previous)
-    values = [] if previous is None else totals(store, previous)
-    store.write_base(current, counters.carry(old, _table(store, current), values, current.seed))
+def _carried(store: Store, current: Generation) -> list[int]:
+    # What a ruleset in force takes over from the one before, which is still there.
+    other = next(slot for slot in dispatch.SLOTS if slot != current.slot)
+    old, values = Table(TABLE), list[int]()
+    try:
+        previous = store.read(current.family, other)
+        if previous is not None:
+            old, values = _table(store, previous), totals(store, previous)
+    except StateError as error:
+        log.warning("the counters of the rules before are lost: %s", error)
+    return counters.carry(old, _table(store, current), values, current.seed)
 
 
 def totals(store: Store, generation: Generation) -> list[int]:
-    """Give a generation's counters: carried over plus counted since."""
-    live = store.live(generation)
-    base = store.read_base(generation)
-    return live if base is None else counters.add(base, live)
+    """Give a generation's counters: carried over plus counted since.
+
+    Raises: StateError if what was carried over cannot be read.
+    """
+    return counters.add(store.read_base(generation), store.live(generation))
 
 
 def current_table(store: Store, family: Family) -> Table | None:
@@ -161,7 +179,11 @@ def current_table(store: Store, family: Family) -> Table | None:
     generation = store.generation(family)
     if generation is None:
         return None
-    return counters.with_counters(_table(store, generation), totals(store, generation))
+    if store.has_base(generation):
+        values = totals(store, generation)
+    else:  # a command was interrupted
+        values = counters.add(_carried(store, generation), store.live(generation))
+    return counters.with_counters(_table(store, generation), values)
 
 
 def zero(store: Store, family: Family) -> None:
@@ -177,10 +199,10 @@ def clear(store: Store, family: Family) -> bool:
     slot = store.slot(family)
     if slot:
         store.select(family, 0)
-    if store.pins.exists():
-        for each in dispatch.SLOTS:
-            store.drop_slot(family, each)
-        store.detach(family)
+        store.kernel.wait_for_readers()
+    for each in dispatch.SLOTS:
+        store.drop_slot(family, each)
+    store.detach(family)
     if conntrack.is_on(store.kernel, family):
         conntrack.switch_off(family)
     return slot != 0

@@ -63,15 +63,20 @@ class Firewall:
         self.wait_s = wait_s
 
     @contextmanager
-    def _store(self, write: bool = True) -> Iterator[Store]:
-        self.kernel.require_privileges("change the firewall" if write else "read the firewall")
+    def _store(self, op: str) -> Iterator[Store]:
+        self.kernel.require_privileges(op)
         with self.kernel.in_netns(self.netns):
-            store = open_store(self.kernel)
-            if not write:
-                yield store
-                return
-            with store.lock(self.wait_s):
-                yield store
+            yield open_store(self.kernel)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Store]:
+        with self._store("read the firewall") as store, store.lock(self.wait_s, shared=True):
+            yield store
+
+    @contextmanager
+    def _writing(self) -> Iterator[Store]:
+        with self._store("change the firewall") as store, store.lock(self.wait_s):
+            yield store
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -88,6 +93,10 @@ class Firewall:
             except UnsupportedError as lacking:
                 raise lacking from error
             raise
+
+    def _loaded(self, stack: ExitStack, ruleset: Ruleset, target: Target) -> steps.Loaded:
+        compiled = compile_table(steps.filter_table(ruleset), ruleset.family, target)
+        return steps.load(self.kernel, stack, compiled, target)
 
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
@@ -111,9 +120,15 @@ class Firewall:
 
         `target` saves reading the kernel's types again when many rulesets are applied.
         """
-        with self._store() as store, self._explained():
+        with (
+            self._store("change the firewall") as store,
+            self._explained(),
+            ExitStack() as stack,
+        ):
             target = target or self.target()
-            return steps.apply(store, ruleset, target, source=source, seed=counters)
+            loaded = self._loaded(stack, ruleset, target)
+            with store.lock(self.wait_s):
+                return steps.apply(store, loaded, target, source=source, seed=counters)
 
     def verify(self, ruleset: Ruleset) -> Verified:
         """Compile and load without attaching (a dry run); nothing is left in the kernel.
@@ -121,32 +136,29 @@ class Firewall:
         Raises: as `apply`.
         """
         self.kernel.require_privileges("have the kernel verify programs")
-        table = steps.filter_table(ruleset)
-        with ExitStack() as stack:
-            stack.enter_context(self._explained())
-            target = self.target()
-            compiled = compile_table(table, ruleset.family, target)
-            loaded = steps.load(self.kernel, stack, compiled, target)
+        with ExitStack() as stack, self._explained():
+            loaded = self._loaded(stack, ruleset, self.target())
+            compiled = loaded.compiled
             programs = tuple(
                 (hook.name, len(compiled.programs[hook].insns), program.info().jited_bytes)
                 for hook, program in loaded.programs.items()
             )
-            rules = sum(len(chain.rules) for chain in table.chains)
-            return Verified(ruleset.family, rules, compiled.cells, programs, loaded.seconds)
+        rules = sum(len(chain.rules) for chain in compiled.table.chains)
+        return Verified(ruleset.family, rules, compiled.cells, programs, loaded.seconds)
 
     def table(self, family: Family) -> Table | None:
         """Give the table in force with its counters, None if nothing is."""
-        with self._store(write=False) as store:
+        with self._reading() as store:
             return steps.current_table(store, family)
 
     def zero(self, family: Family) -> None:
         """Set all counters of a family to zero."""
-        with self._store() as store:
+        with self._writing() as store:
             steps.zero(store, family)
 
     def clear(self, family: Family) -> bool:
         """Take a family's rules out of force; False if there were none."""
-        with self._store() as store:
+        with self._writing() as store:
             return steps.clear(store, family)
 
     def warnings(self, family: Family) -> tuple[str, ...]:
@@ -156,11 +168,11 @@ class Firewall:
 
     def state_directory(self) -> Path:
         """Give the directory of this namespace's state files, made if need be."""
-        with self._store(write=False) as store:
-            store.files.mkdir(parents=True, exist_ok=True)
+        with self._store("change the firewall") as store:
+            self.kernel.make_directory(store.files)
             return store.files
 
     def status(self) -> Status:
         """Describe what is attached, loaded and in force, and what is wrong with it."""
-        with self._store(write=False) as store:
+        with self._reading() as store:
             return read_status(store)

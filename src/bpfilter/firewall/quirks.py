@@ -6,14 +6,16 @@ longer than applying a ruleset; so what was found is kept until the next boot.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
-import os
 import socket
+from dataclasses import asdict
 from pathlib import Path
 
 from bpfilter.compiler.target import Quirks
+from bpfilter.errors import KernelError
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
@@ -46,10 +48,9 @@ def quirks(kernel: Kernel, directory: Path) -> Quirks:
     except (OSError, ValueError, TypeError):
         pass
     found = Quirks(exthdr_bounded=_exthdr_bounded(kernel))
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({"exthdr_bounded": found.exthdr_bounded}))
-    temporary.replace(path)
+    with contextlib.suppress(KernelError):  # a full disk: then it is tried again next time
+        kernel.make_directory(directory)
+        kernel.replace_file(path, json.dumps(asdict(found)).encode())
     return found
 
 

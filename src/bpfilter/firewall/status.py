@@ -77,7 +77,12 @@ def _family(store: Store, family: Family) -> FamilyStatus:
     unfinished = False
     if generation is not None:
         aborted = store.live(generation)[2 * COUNTER_ABORTED]
-        unfinished = store.read_base(generation) is None
+        unfinished = not store.has_base(generation)
+        if not unfinished:
+            try:
+                store.read_base(generation)
+            except Error as error:
+                problems.append(str(error))
         if generation.needs_conntrack and not conntrack.is_on(store.kernel, family):
             problems.append(
                 f"nf_tables table '{conntrack.TABLE}' is gone, so connections may not be tracked "

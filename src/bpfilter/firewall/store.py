@@ -5,7 +5,7 @@
         <family>-<hook>                 link: the dispatcher at a hook
         <family>-<slot>/cells|counters  maps of a loaded ruleset
     /run/bpfilter/state/<inode>/        see generation.py
-        lock                            flock(2): one writer at a time
+        lock                            flock(2): one writer, or those who look
 
 `<inode>` is the network namespace's; a pinned link keeps the namespace, and so the
 number, alive. A process in a private mount namespace (`ip netns exec`) reaches all this
@@ -14,9 +14,9 @@ through /proc/1/root, so nothing goes away when it ends.
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from bpfilter.rules.model import Family, Hook, Table
 
 BPFFS = Path("/run/bpfilter/bpf")
 
+_REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
+
 
 @dataclass(slots=True)
 class Store:
@@ -47,10 +49,18 @@ class Store:
     tables: dict[str, Table] = field(default_factory=dict)
 
     @contextmanager
-    def lock(self, wait_s: float) -> Iterator[None]:
-        """Be the one writer. Raises: BusyError after `wait_s` seconds."""
-        self.files.mkdir(parents=True, exist_ok=True)
-        with self.kernel.lock(self.files / "lock", wait_s):
+    def lock(self, wait_s: float, shared: bool = False) -> Iterator[None]:
+        """Be the one writer, or one of those who look (`shared`), whom no writer disturbs.
+
+        Raises: BusyError after `wait_s` seconds.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.kernel.lock(self.files / "lock", wait_s, shared))
+            except KernelError as error:
+                if not shared or error.errno != errno.ENOENT:
+                    raise
+                # No writer has ever been here: there is nothing to look at.
             yield
 
     # The selector: what is in force.
@@ -68,18 +78,18 @@ class Store:
             return dispatch.selected(_word(selector), family)
 
     def select(self, family: Family, slot: int) -> None:
-        """Put a slot in force at all hooks at once; wait until no packet is in the old one."""
+        """Put a slot in force at all hooks at once; packets may still be in the old one."""
         selector = self.selector()
         assert selector is not None
         with selector:
             word = dispatch.select(_word(selector), family, slot)
             selector.update(0, word.to_bytes(8, "little"))
-        self.kernel.wait_for_readers()
 
     # What is attached.
 
     def ensure_attached(self, family: Family, types: KernelTypes | None) -> None:
         """Have the maps, and a dispatcher at each hook of a family; repair what is missing."""
+        self.kernel.mount_bpffs(BPFFS)
         self.kernel.make_directory(self.pins)
         with (
             self._ensure_map("selector", dispatch.SELECTOR) as selector,
@@ -106,13 +116,13 @@ class Store:
         try:
             link = NetfilterLink.attach(self.kernel, program, family, hook, dispatch.PRIORITY)
         except KernelError as error:
-            if error.errno != _EBUSY:
+            if error.errno != errno.EBUSY:
                 raise
             if path.exists():
                 return
             raise KernelError(
                 error.op,
-                _EBUSY,
+                errno.EBUSY,
                 f"another program is attached at priority {dispatch.PRIORITY} "
                 "('nft list hooks' or 'bpftool net' shows it); detach it first",
             ) from error
@@ -144,17 +154,29 @@ class Store:
         return read_generation(self.files / f"{slot_name(family, slot)}.json")
 
     def write(self, generation: Generation) -> None:
-        self._write(f"{generation.name}.json", generation.to_json().encode())
+        path = self.files / f"{generation.name}.json"
+        self.kernel.replace_file(path, generation.to_json().encode())
 
-    def read_base(self, generation: Generation) -> list[int] | None:
-        """Give the counters carried over, None while that is still to be done."""
+    def has_base(self, generation: Generation) -> bool:
+        """Say whether counters have been carried over; else that is still to be done."""
+        return self._base_path(generation).exists()
+
+    def read_base(self, generation: Generation) -> list[int]:
+        """Give the counters carried over. Raises: StateError if they cannot be read."""
+        path = self._base_path(generation)
         try:
-            return counters.unpack((self.files / f"{generation.name}.base").read_bytes())
-        except FileNotFoundError:
-            return None
+            base = counters.unpack(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path}: {error}; {_REPAIR}") from error
+        if len(base) != 2 * generation.counters_per_cpu:
+            raise StateError(f"{path}: does not have a number for each counter; {_REPAIR}")
+        return base
 
     def write_base(self, generation: Generation, base: list[int]) -> None:
-        self._write(f"{generation.name}.base", counters.pack(base))
+        self.kernel.replace_file(self._base_path(generation), counters.pack(base))
+
+    def _base_path(self, generation: Generation) -> Path:
+        return self.files / f"{generation.name}.base"
 
     def live(self, generation: Generation) -> list[int]:
         """Give what the kernel counted in this generation."""
@@ -177,6 +199,11 @@ class Store:
             for hook, program in programs.items():
                 table.update(dispatch.program_index(slot, family, hook), program.fd.number)
 
+    def has_slot(self, family: Family, slot: int) -> bool:
+        """Say whether anything is there of a ruleset in a slot."""
+        places = [self.slot_pins(family, slot), *self._slot_files(family, slot)]
+        return any(place.exists() for place in places)
+
     def drop_slot(self, family: Family, slot: int) -> None:
         """Unload a slot that is not in force; one that is empty is fine."""
         if (self.pins / "programs").exists():
@@ -184,8 +211,12 @@ class Store:
                 for hook in dispatch.HOOKS:
                     table.delete(dispatch.program_index(slot, family, hook))
         pins.remove_tree(self.kernel, self.slot_pins(family, slot))
-        for suffix in ("json", "base"):
-            (self.files / f"{slot_name(family, slot)}.{suffix}").unlink(missing_ok=True)
+        for path in self._slot_files(family, slot):
+            self.kernel.remove(path)
+
+    def _slot_files(self, family: Family, slot: int) -> list[Path]:
+        name = slot_name(family, slot)
+        return [self.files / f"{name}.{suffix}" for suffix in ("json", "base")]
 
     def detach(self, family: Family) -> None:
         """Take a family's dispatchers off their hooks; the last family takes the rest along."""
@@ -199,15 +230,6 @@ class Store:
         if not any(self.link_path(other, hook).exists() for other in others for hook in Hook):
             pins.remove_tree(self.kernel, self.pins)
 
-    def _write(self, name: str, data: bytes) -> None:
-        path = self.files / name
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-
-
-_EBUSY = 16
-
 
 def _word(selector: Map) -> int:
     value = selector.lookup(0)
@@ -216,12 +238,11 @@ def _word(selector: Map) -> int:
 
 
 def state_directory(kernel: Kernel) -> Path:
-    """Give the directory that holds the state of all namespaces."""
-    return kernel.mount_bpffs(BPFFS).parent / "state"
+    """Give the directory that holds the state of all namespaces; it may not be there yet."""
+    return kernel.reach_bpffs(BPFFS).parent / "state"
 
 
 def open_store(kernel: Kernel) -> Store:
-    """Give the store of the network namespace this thread is in, made if need be."""
-    root = kernel.mount_bpffs(BPFFS)
+    """Give the store of the network namespace this thread is in; nothing is made for it yet."""
     inode = str(kernel.netns_inode())
-    return Store(kernel, root / inode, root.parent / "state" / inode)
+    return Store(kernel, kernel.reach_bpffs(BPFFS) / inode, state_directory(kernel) / inode)
