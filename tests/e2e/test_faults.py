@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bpfilter import Error, Family, Firewall
+from bpfilter.bpf.link import NetfilterLink
 from bpfilter.errors import BusyError, StateError
 from bpfilter.firewall.store import open_store
 from bpfilter.rules.model import Hook, Ruleset
@@ -143,6 +144,42 @@ def test_a_link_taken_away_is_noticed_and_repaired(
     firewall.apply(OLD)
     assert in_force(firewall, namespace) is OLD
     assert not firewall.status().families[0].problems
+
+
+def test_a_link_detached_is_noticed_and_repaired(firewall: Firewall, namespace: Namespace) -> None:
+    """As `bpftool link detach` does: the pin stays, and looks as before."""
+    firewall.apply(OLD)
+    with firewall.kernel.in_netns(str(namespace.path)):
+        store = open_store(firewall.kernel)
+    with NetfilterLink.open(firewall.kernel, store.link_path(Family.IPV4, Hook.INPUT)) as link:
+        link.detach()
+    assert reached(namespace, "127.0.0.2")
+    (problem,) = firewall.status().families[0].problems
+    assert "the link at INPUT is gone" in problem
+    assert reached(namespace, "127.0.0.2"), "looking has attached something"
+    firewall.apply(OLD)
+    assert in_force(firewall, namespace) is OLD
+    assert not firewall.status().families[0].problems
+
+
+@pytest.mark.parametrize("name", ["selector", "programs"])
+def test_a_map_of_the_dispatchers_unpinned(
+    firewall: Firewall, namespace: Namespace, name: str
+) -> None:
+    firewall.apply(OLD)
+    with firewall.kernel.in_netns(str(namespace.path)):
+        store = open_store(firewall.kernel)
+    (store.pins / name).unlink()
+    with pytest.raises(StateError, match="lost its pins"):
+        firewall.table(Family.IPV4)
+    assert any("lost its pins" in problem for problem in firewall.status().families[0].problems)
+    firewall.apply(NEW)
+    assert in_force(firewall, namespace) is NEW
+    assert not firewall.status().families[0].problems
+    (store.pins / name).unlink()
+    assert firewall.clear(Family.IPV4)
+    assert in_force(firewall, namespace) is None
+    assert firewall.table(Family.IPV4) is None
 
 
 def test_lost_state_files_are_said_and_cleared(firewall: Firewall, namespace: Namespace) -> None:

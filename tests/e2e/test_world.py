@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfilter import format_saved
+from bpfilter import Family, format_saved
 from tests.e2e.test_apply import rules
 from tests.harness.world import in_world
 
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 def saved(tmp_path: Path) -> str:
     path = tmp_path / "rules.v4"
     path.write_text(format_saved(rules("-A INPUT -p icmp -j DROP")))
+    path.with_suffix(".v6").write_text(format_saved(rules(family=Family.IPV6)))
     return str(path)
 
 
@@ -103,3 +104,38 @@ def test_looking_makes_nothing() -> None:
 def test_state_is_for_root_alone(saved: str) -> None:
     """iptables shows its rules to nobody else either."""
     assert in_world('bpfilter apply "$1"; stat -c %a /run/bpfilter', saved) == "700\n"
+
+
+def test_the_bpffs_unmounted(saved: str) -> None:
+    """All links are gone with it: said by whatever looks, until rules are applied or cleared."""
+    said = in_world(
+        """
+        ping() { command ping -c 1 -W 0.3 127.0.0.1 > /dev/null && echo passed || echo dropped; }
+        bpfilter apply "$1"
+        bpfilter apply "$2"
+        ping
+        umount /run/bpfilter/bpf
+        ping
+        bpfilter status || echo "exit $?"
+        bpfilter list || echo "exit $?"
+        bpfilter apply "$1"
+        ping
+        bpfilter list -4 INPUT
+        bpfilter status || echo "exit $?"
+        bpfilter clear
+        bpfilter status && echo all is well
+        """,
+        saved,
+        saved.replace(".v4", ".v6"),
+    )
+    lost4, lost6 = (f"the {name} ruleset has lost its pins" for name in ("iptables", "ip6tables"))
+    before, _, after = said.partition("passed\n")
+    assert before == "dropped\n"
+    assert after.count(lost4) == 2
+    assert after.count(lost6) == 2
+    assert after.count("exit 1\n") == 3
+    repaired = after.partition("dropped\n")[2]
+    assert "-A INPUT -p icmp -j DROP\n" in repaired
+    assert lost4 not in repaired
+    assert lost6 in repaired
+    assert said.endswith("all is well\n")

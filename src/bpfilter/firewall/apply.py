@@ -96,9 +96,14 @@ def apply(
     Raises: any Error; what was in force is then still in force.
     """
     compiled, family = loaded.compiled, loaded.compiled.family
+    if not store.is_whole():
+        store.take_apart()
     recover(store)
     old = store.slot(family)
-    slot = dispatch.SLOTS[1] if old == dispatch.SLOTS[0] else dispatch.SLOTS[0]
+    free = [slot for slot in dispatch.SLOTS if slot != old]
+    for slot in free:
+        store.drop_slot(family, slot)
+    slot = free[0]
     tracked = conntrack.is_on(store.kernel, family)
     try:
         store.ensure_attached(family, target.types)
@@ -133,6 +138,8 @@ def recover(store: Store) -> None:
     """Finish what an interrupted command began: carry counters over, unload the rest."""
     for family in dispatch.FAMILIES:
         slot = store.slot(family)
+        if slot == 0 and store.was_in_force(family):
+            continue  # and is to be said so, until it is put in force again or cleared
         left = [
             other for other in dispatch.SLOTS if other != slot and store.has_slot(family, other)
         ]
@@ -196,8 +203,8 @@ def zero(store: Store, family: Family) -> None:
 
 def clear(store: Store, family: Family) -> bool:
     """Let everything through again and take the programs off; False if nothing was in force."""
-    slot = store.slot(family)
-    if slot:
+    was_in_force = store.slot(family) != 0 or store.was_in_force(family)
+    if store.slot(family):
         store.select(family, 0)
         store.kernel.wait_for_readers()
     for each in dispatch.SLOTS:
@@ -205,7 +212,7 @@ def clear(store: Store, family: Family) -> bool:
     store.detach(family)
     if conntrack.is_on(store.kernel, family):
         conntrack.switch_off(family)
-    return slot != 0
+    return was_in_force
 
 
 def _table(store: Store, generation: Generation) -> Table:

@@ -64,7 +64,8 @@ def _family(store: Store, family: Family) -> FamilyStatus:
         generation = store.generation(family)
     except Error as error:
         problems.append(str(error))
-    hooks = tuple(_hook(store, family, hook) for hook in dispatch.HOOKS) if slot else ()
+    in_force = slot and store.is_whole()
+    hooks = tuple(_hook(store, family, hook) for hook in dispatch.HOOKS) if in_force else ()
     if slot:
         problems += others.warnings(store.kernel, family)
     problems += [
@@ -92,9 +93,8 @@ def _family(store: Store, family: Family) -> FamilyStatus:
 
 
 def _hook(store: Store, family: Family, hook: Hook) -> HookStatus:
-    path = store.link_path(family, hook)
-    if not path.exists():
+    if not store.is_attached(family, hook):
         return HookStatus(hook, dispatch.PRIORITY, None, None)
-    with NetfilterLink.open(store.kernel, path) as link:
+    with NetfilterLink.open(store.kernel, store.link_path(family, hook)) as link:
         info = link.info()
     return HookStatus(hook, info.priority, info.id, info.program_id)

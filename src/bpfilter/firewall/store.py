@@ -35,6 +35,9 @@ from bpfilter.rules.model import Family, Hook, Table
 
 BPFFS = Path("/run/bpfilter/bpf")
 
+#: Pinned maps that all dispatchers of a namespace use.
+_SHARED = ("selector", "programs")
+
 _REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 
 
@@ -87,6 +90,16 @@ class Store:
 
     # What is attached.
 
+    def is_whole(self) -> bool:
+        """Say whether the maps that the dispatchers use can be reached."""
+        return all((self.pins / name).exists() for name in _SHARED)
+
+    def take_apart(self) -> None:
+        """Detach all dispatchers and unpin everything."""
+        for family in dispatch.FAMILIES:
+            self._unlink(family)
+        pins.remove_tree(self.kernel, self.pins)
+
     def ensure_attached(self, family: Family, types: KernelTypes | None) -> None:
         """Have the maps, and a dispatcher at each hook of a family; repair what is missing."""
         self.kernel.mount_bpffs(BPFFS)
@@ -110,27 +123,54 @@ class Store:
         return made
 
     def _ensure_link(self, family: Family, hook: Hook, program: Program) -> None:
-        # A pinned link may have been detached by force. Only the hook itself tells: it is
-        # busy if a link, ours, is there.
         path = self.link_path(family, hook)
         try:
-            link = NetfilterLink.attach(self.kernel, program, family, hook, dispatch.PRIORITY)
+            link = self._attach(family, hook, program)
+        except KernelError as error:
+            if error.errno == errno.EBUSY and path.exists():
+                return
+            raise
+        with link:
+            # Not pinned beside and renamed: a pin under another name would outlive a killed
+            # command, and keep the hook busy.
+            self.kernel.remove(path)
+            link.pin(path)
+
+    def _attach(self, family: Family, hook: Hook, program: Program) -> NetfilterLink:
+        try:
+            return NetfilterLink.attach(self.kernel, program, family, hook, dispatch.PRIORITY)
         except KernelError as error:
             if error.errno != errno.EBUSY:
                 raise
-            if path.exists():
-                return
             raise KernelError(
                 error.op,
                 errno.EBUSY,
                 f"another program is attached at priority {dispatch.PRIORITY} "
                 "('nft list hooks' or 'bpftool net' shows it); detach it first",
             ) from error
-        with link:
-            # Not pinned beside and renamed: a pin under another name would outlive a killed
-            # command, and keep the hook busy.
-            self.kernel.remove(path)
-            link.pin(path)
+
+    def is_attached(self, family: Family, hook: Hook) -> bool:
+        """Say whether a dispatcher is at a hook.
+
+        A pinned link may have been detached by force, and does not tell. Only the hook does:
+        it is busy, or takes another dispatcher, for as long as this looks.
+        """
+        if not self.link_path(family, hook).exists():
+            return False
+        with ExitStack() as stack:
+            maps = {
+                name: stack.enter_context(Map.open(self.kernel, self.pins / name))
+                for name in _SHARED
+            }
+            spec = dispatch.dispatcher(family, hook)
+            program = stack.enter_context(Program.load(self.kernel, spec, maps, None))
+            try:
+                self._attach(family, hook, program).close()
+            except KernelError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                return True
+        return False
 
     def link_path(self, family: Family, hook: Hook) -> Path:
         return self.pins / f"{family.command}-{hook.name}"
@@ -138,10 +178,16 @@ class Store:
     # Generations.
 
     def generation(self, family: Family) -> Generation | None:
-        """Give the ruleset in force. Raises: StateError if its description is gone."""
+        """Give the ruleset in force. Raises: StateError if it has lost its state, or its pins."""
         slot = self.slot(family)
-        if slot == 0:
+        if slot == 0 and not self.was_in_force(family):
             return None
+        if slot == 0 or not self.is_whole():
+            raise StateError(
+                f"the {family.command} ruleset has lost its pins in {self.pins}, so packets pass "
+                "unfiltered or not at all; 'bpfilter apply FILE' puts one in force again, "
+                "'bpfilter clear' ends it"
+            )
         found = self.read(family, slot)
         if found is None or not self.slot_pins(family, slot).exists():
             raise StateError(
@@ -149,6 +195,11 @@ class Store:
                 "force until 'bpfilter apply FILE' replaces it or 'bpfilter clear' ends it"
             )
         return found
+
+    def was_in_force(self, family: Family) -> bool:
+        """Say whether a ruleset has been in force that nobody has cleared since."""
+        names = (f"{slot_name(family, slot)}.base" for slot in dispatch.SLOTS)
+        return any((self.files / name).exists() for name in names)
 
     def read(self, family: Family, slot: int) -> Generation | None:
         return read_generation(self.files / f"{slot_name(family, slot)}.json")
@@ -220,15 +271,18 @@ class Store:
 
     def detach(self, family: Family) -> None:
         """Take a family's dispatchers off their hooks; the last family takes the rest along."""
+        self._unlink(family)
+        others = (other for other in dispatch.FAMILIES if other is not family)
+        if not any(self.link_path(other, hook).exists() for other in others for hook in Hook):
+            pins.remove_tree(self.kernel, self.pins)
+
+    def _unlink(self, family: Family) -> None:
         for hook in dispatch.HOOKS:
             path = self.link_path(family, hook)
             if path.exists():
                 with NetfilterLink.open(self.kernel, path) as link:
                     self.kernel.remove(path)
                     link.detach()
-        others = (other for other in dispatch.FAMILIES if other is not family)
-        if not any(self.link_path(other, hook).exists() for other in others for hook in Hook):
-            pins.remove_tree(self.kernel, self.pins)
 
 
 def _word(selector: Map) -> int:
