@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -146,6 +147,7 @@ def main() -> int:
     parser.add_argument("--legacy", action="store_true", help="iptables-legacy against itself")
     parser.add_argument("--replay", type=Path, nargs="*", help="run these cases and no others")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no namespaces behind
     remove_leftovers()
     engines: tuple[Engine, Engine] = (
         LegacyEngine(),
