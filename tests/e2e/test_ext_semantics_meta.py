@@ -294,20 +294,18 @@ def test_ipv6header(judge: Judge, words: str, soft: str) -> None:
     agree(judge, V6, f"-m ipv6header {words}{soft}", HEADERS)
 
 
-SENDERS: list[Values] = [
-    {"owner_socket": 1, "owner_file": 1, "owner_uid": uid, "owner_gid": gid}
-    for uid, gid in ((0, 0), (5, 0), (5, 6), (9, 6))
-]
+# User, group, supplementary groups.
+SENDERS = ((0, 0, ()), (5, 0, ()), (5, 6, (7, 3)), (9, 6, (0, 8)))
 
 
 # A socket belongs to whom it was made by: the file keeps the user and group of that moment.
-def send_as(namespace: Namespace, uid: int, gid: int) -> None:
+def send_as(namespace: Namespace, uid: int, gid: int, groups: Sequence[int]) -> None:
     child = os.fork()
     if child == 0:
         code = 1
         try:
             with namespace.entered():
-                os.setgroups([])
+                os.setgroups(groups)
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -330,6 +328,11 @@ def send_as(namespace: Namespace, uid: int, gid: int) -> None:
         "! --socket-exists",
         "--socket-exists ! --gid-owner 6",
         "! --socket-exists ! --uid-owner 0",
+        "--gid-owner 0 --suppl-groups",
+        "! --gid-owner 0 --suppl-groups",
+        "--gid-owner 7-9 --suppl-groups",
+        "--uid-owner 5 --gid-owner 3 --suppl-groups",
+        "! --uid-owner 5 ! --gid-owner 4-9 --suppl-groups",
     ],
 )
 def test_owner(judge: Judge, words: str) -> None:
@@ -337,11 +340,15 @@ def test_owner(judge: Judge, words: str) -> None:
     expected = 0
     rules = ("*filter", ":INPUT DROP", f"-A OUTPUT -m owner {words}", "COMMIT\n")
     judge.namespace.run("iptables-legacy-restore", stdin="\n".join(rules))
-    for values in SENDERS:
-        uid, gid = values["owner_uid"], values["owner_gid"]
-        assert isinstance(uid, int)
-        assert isinstance(gid, int)
-        send_as(judge.namespace, uid, gid)
+    for uid, gid, groups in SENDERS:
+        values: Values = {
+            "owner_socket": 1,
+            "owner_file": 1,
+            "owner_uid": uid,
+            "owner_gid": gid,
+            "owner_groups": groups,
+        }
+        send_as(judge.namespace, uid, gid, groups)
         expected += output.decide(f"-m owner {words}", values) is Outcome.MATCH
     line = judge.namespace.run("iptables-legacy", "-nvxL", "OUTPUT").splitlines()[2]
     assert int(line.split()[0]) == expected

@@ -7,8 +7,16 @@ from collections.abc import Mapping, Sequence
 from bpfilter.compiler.cells import Cell, Op
 
 
-def run_cells(cells: Sequence[Cell], words: Mapping[int, int], hook: int) -> tuple[str, list[int]]:
-    """Give the verdict and the counters counted in order; `words` are by slot, others 0."""
+def run_cells(
+    cells: Sequence[Cell],
+    words: Mapping[int, int],
+    hook: int,
+    lists: Mapping[int, Sequence[int]] = {},
+) -> tuple[str, list[int]]:
+    """Give the verdict and the counters counted in order; `words` are by slot, others 0.
+
+    `lists` are by their first word's slot.
+    """
     state = dict(words)
     pc, underflow = cells[hook].lo, cells[hook].hi
     stack: list[int] = []
@@ -29,6 +37,10 @@ def run_cells(cells: Sequence[Cell], words: Mapping[int, int], hook: int) -> tup
             else:
                 state[cell.hi] = 2
                 pc += 1
+            continue
+        if cell.op in (Op.SEARCH_JUMP_IF, Op.SEARCH_JUMP_UNLESS):
+            found = any(cell.lo <= number <= cell.hi for number in lists[cell.slot])
+            pc += cell.jump if found is (cell.op is Op.SEARCH_JUMP_IF) else 1
             continue
         counted.append(cell.lo)
         if cell.op in (Op.ACCEPT, Op.DROP):

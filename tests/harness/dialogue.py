@@ -24,6 +24,8 @@ QUESTIONS = (
     "OUTPUT -m owner --uid-owner 1000",
     "OUTPUT -m owner ! --uid-owner 1000",
     "OUTPUT -m owner --gid-owner 7-1001",
+    "OUTPUT -m owner --gid-owner 1000-1001 --suppl-groups",
+    "OUTPUT -m owner ! --gid-owner 1000-1001 --suppl-groups",
     "OUTPUT -m owner --socket-exists",
     "OUTPUT -m owner ! --socket-exists",
     "OUTPUT -p tcp --syn -m owner --uid-owner 7",
@@ -138,9 +140,10 @@ def serve(traffic: Traffic, version: int) -> None:
 
 def connect(traffic: Traffic, version: int) -> None:
     """Have the firewall open a connection that is accepted, and one that is refused."""
+    owner = Sender(7, 7, mark=0x10, groups=(5, 1001))
     for port, flags in ((80, SYN | ACK), (443, RST | ACK)):
         peer = Peer(traffic, version, port=port, to=50000 + port)
-        with own_socket(traffic, socket.SOCK_STREAM, version, Sender(7, 7, mark=0x10)) as opener:
+        with own_socket(traffic, socket.SOCK_STREAM, version, owner) as opener:
             opener.setblocking(False)
             opener.bind(("", peer.to))
             with contextlib.suppress(BlockingIOError):

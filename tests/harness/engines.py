@@ -98,7 +98,7 @@ class BpfEngine:
     """This project, through its Python API (the commands are thin layers over it)."""
 
     name = "bpfilter"
-    refuses = frozenset(("rt-0-not-strict", "suppl-groups", "addrtype-route"))
+    refuses = frozenset(("rt-0-not-strict", "addrtype-route"))
 
     def apply(self, namespace: Namespace, version: int, text: str) -> None:
         family = FAMILIES[version]

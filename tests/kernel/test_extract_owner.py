@@ -6,12 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from bpfilter.plan import fields
 from bpfilter.rules.model import Family, Hook
+from tests.harness.engines import BpfEngine, LegacyEngine
 from tests.harness.netns import Lab
 from tests.harness.recorder import Recorder
 
@@ -33,7 +35,7 @@ NAMED = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 SENDER = """
 import encodings.idna, os, socket, sys  # before root is given up: it may own the interpreter
 family, host, uid, gid = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-os.setgroups([]); os.setgid(gid); os.setuid(uid)
+os.setgroups(eval(sys.argv[5])); os.setgid(gid); os.setuid(uid)
 s = socket.socket(family, socket.SOCK_DGRAM); s.sendto(b"x", (host, 9))
 listener = socket.create_server((host, 0), family=family)
 client = socket.create_connection(listener.getsockname()[:2]); peer, _ = listener.accept()
@@ -67,8 +69,8 @@ def recorder(lab: Lab, family: Family) -> Iterator[Recorder]:
         yield made
 
 
-def send(lab: Lab, family: Family, uid: int, gid: int) -> None:
-    words = (int(NAMED[family]), LOOPBACK[family], uid, gid)
+def send(lab: Lab, family: Family, uid: int, gid: int, groups: str = "[]") -> None:
+    words = (int(NAMED[family]), LOOPBACK[family], uid, gid, groups)
     subprocess.run(
         ["nsenter", f"--net={lab.firewall.path}", sys.executable, "-c", SENDER, *map(str, words)],
         check=True,
@@ -109,6 +111,34 @@ def test_root_and_strange_ids(lab: Lab, family: Family, recorder: Recorder) -> N
     records = recorder.take()
     agree(records)
     assert (0xFFFFFFFE, 0x80000000) in {(one["owner_uid"], one["owner_gid"]) for one in records}
+
+
+def test_supplementary_groups(family: Family) -> None:
+    """Lists of every size a process can have, asked by iptables and by us of the same packets."""
+    asked = [0, 1, 2, 5, 9, 10, 11, 65535, 131068, 131070, 131071, 2**32 - 3, 2**32 - 2]
+    asked_ranges = [f"{low}-{high}" for low in asked for high in asked if low <= high]
+    rules = [
+        f"-A OUTPUT -m owner {invert}--gid-owner {ids} --suppl-groups"
+        for ids in asked_ranges
+        for invert in ("", "! ")
+    ]
+    text = "\n".join(["*filter", *rules, "COMMIT", ""])
+    engines, version = (LegacyEngine(), BpfEngine()), 4 if family is Family.IPV4 else 6
+    with Lab() as lab:
+        for engine in engines:
+            engine.apply(lab.firewall, version, text)
+        for groups in ("[]", "[5]", "[10, 1]", "[4294967293]", "range(0, 131072, 2)"):
+            send(lab, family, UID, 9 if groups == "[5]" else GID, groups)
+            for _ in range(20):  # the last packets of a connection take their time
+                iptables, ours = (engine.counts(lab.firewall, version) for engine in engines)
+                if ours == iptables:
+                    break
+                time.sleep(0.1)
+            assert ours == iptables, groups
+        engines[1].clear(lab.firewall)
+    never = {rule for rule, hits in zip(rules, ours.rules["OUTPUT"], strict=True) if not hits[0]}
+    nobodys = (11, 65535, 131071, 2**32 - 2)
+    assert never == {f"-A OUTPUT -m owner --gid-owner {i}-{i} --suppl-groups" for i in nobodys}
 
 
 def test_socket_of_another_namespace(lab: Lab, family: Family, recorder: Recorder) -> None:

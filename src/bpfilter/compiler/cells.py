@@ -8,10 +8,11 @@
 TEST cells ask `lo <= (word[slot] & mask) <= hi` and go on to the next cell or
 `jump` cells ahead. A GUARD cell goes on for 0, jumps for 1, and drops the packet
 for 2; a LATE_GUARD cell instead marks the packet in word `hi`, for a guard after the
-rule's end. Action cells count the packet in counter `lo` and act; `hi` is the cell a
-JUMP or GOTO goes to. The first cells are an ENTRY per hook: `lo` is where the base
-chain starts, `hi` its policy (where RETURN from it, and from a chain it went to, ends
-up).
+rule's end. SEARCH cells ask whether the list with its first word at `slot` has a number
+from `lo` to `hi` (search.py). Action cells count the packet in counter `lo` and act; `hi`
+is the cell a JUMP or GOTO goes to. The first cells are an ENTRY per hook: `lo` is where
+the base chain starts, `hi` its policy (where RETURN from it, and from a chain it went to,
+ends up).
 
 A rule is a boolean expression compiled to these jumps with short-circuit
 evaluation, so its parts are asked in the order they were written and no further
@@ -26,7 +27,7 @@ from enum import IntEnum
 
 from bpfilter.errors import BuildError
 from bpfilter.plan.fields import DOOMED, Field
-from bpfilter.plan.nodes import U32, All, Any, Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import U32, All, Any, Contains, Guard, Not, Predicate, Test
 
 CELL = struct.Struct("=BBHIII")
 CELL_BYTES = CELL.size
@@ -54,6 +55,8 @@ class Op(IntEnum):
     GOTO = 8
     RETURN = 9
     ENTRY = 10
+    SEARCH_JUMP_IF = 11
+    SEARCH_JUMP_UNLESS = 12
 
 
 @dataclass(slots=True)
@@ -119,6 +122,10 @@ class Assembler:
         match part:
             case Test():
                 self._test(part, sense, there)
+            case Contains(field, low, high):
+                op = Op.SEARCH_JUMP_IF if sense else Op.SEARCH_JUMP_UNLESS
+                slot = self._places[field.name, 0].slot
+                there.append(self.add(Cell(op, slot, mask=U32, lo=low, hi=high)))
             case Guard(field, late):
                 fail.append(self.guard(field, late))
                 if sense:

@@ -17,6 +17,7 @@ from bpfilter.compiler import frame
 from bpfilter.compiler.cells import CELL_BYTES, Op
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.prologue import GUARD_DROP
+from bpfilter.compiler.search import emit_search, is_wanted
 
 CELLS_MAP = "cells"
 COUNTERS_MAP = "counters"
@@ -61,6 +62,8 @@ def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: st
     _fetch(b, bounds.cells)
     _test(b, layout, bounds.words)
     _act(b, layout, bounds.counters)
+    if is_wanted(layout):
+        emit_search(b, layout, bounds.words)
     _leave(b, layout, aborted)
 
 
@@ -119,6 +122,8 @@ def _test(b: Builder, layout: Frame, words: int) -> None:
 
 def _act(b: Builder, layout: Frame, counters: int) -> None:
     b.label("act")
+    if is_wanted(layout):
+        b.jgt(R5, Op.ENTRY, "search")
     _count(b, layout, counters)
     b.jeq(R5, Op.CONTINUE, "next")
     b.jeq(R5, Op.DROP, "drop_now")

@@ -21,7 +21,7 @@ from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.plan.fields import DOOMED
-from bpfilter.plan.nodes import Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import Contains, Guard, Not, Predicate, Test
 from bpfilter.rules.check import visited
 from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
 
@@ -140,6 +140,8 @@ def asked_words(part: Predicate) -> frozenset[tuple[str, int]]:
         part = todo.pop()
         if isinstance(part, Test):
             words.add((part.field.name, part.word))
+        elif isinstance(part, Contains):
+            words.update((part.field.name, word) for word in range(part.field.words))
         elif isinstance(part, Guard):
             words.add((part.field.name, 0))
             if part.late:

@@ -28,6 +28,8 @@ _WORDS = {
     Op.TEST_JUMP_UNLESS: "jump unless",
     Op.GUARD: "guard",
     Op.LATE_GUARD: "late guard",
+    Op.SEARCH_JUMP_IF: "jump if any of",
+    Op.SEARCH_JUMP_UNLESS: "jump unless any of",
 }
 
 

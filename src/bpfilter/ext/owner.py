@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from bpfilter.errors import RefusedError
 from bpfilter.ext._values import fail
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
-from bpfilter.plan.nodes import FALSE, TRUE, All, Any, Not, Predicate, Test, equals, inverted_if
+from bpfilter.plan.nodes import (
+    FALSE,
+    TRUE,
+    All,
+    Any,
+    Contains,
+    Not,
+    Predicate,
+    Test,
+    equals,
+    inverted_if,
+)
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import U32, inverted, need_chains, scan_number
@@ -90,33 +99,33 @@ class Owner(Match):
         return words + ([supplementary] if self.supplementary else [])
 
     # owner_mt (net/netfilter/xt_owner.c): without a socket, and without a file of it, the rule
-    # matches if all that is asked of what is missing is asked inverted.
+    # matches if all that is asked of what is missing is asked inverted. --suppl-groups counts
+    # as asked of the socket, and cannot be inverted.
     def predicate(self, family: Family, rule: Rule) -> Predicate:
-        if self.supplementary:
-            raise RefusedError(
-                "match 'owner' with --suppl-groups cannot be enforced as eBPF yet: "
-                "a program cannot walk the group list of a process",
-                rule.span,
-            )
         asked = [ids for ids in (self.user, self.group) if ids is not None]
         all_inverted = all(ids.inverted for ids in asked)
         without_file = TRUE if all_inverted else FALSE
-        without_socket = TRUE if all_inverted and not self.socket else FALSE
+        asked_of_socket = self.socket or self.supplementary
+        without_socket = TRUE if all_inverted and not asked_of_socket else FALSE
         with_socket: Predicate = FALSE
         if self.socket is not False:
-            tests = [
-                _ask(field, ids)
-                for field, ids in ((fields.OWNER_UID, self.user), (fields.OWNER_GID, self.group))
-                if ids is not None
-            ]
             has_file = equals(fields.OWNER_FILE, 1)
-            with_socket = Any((All((has_file, *tests)), All((Not(has_file), without_file))))
+            with_socket = Any(
+                (All((has_file, *self._tests())), All((Not(has_file), without_file)))
+            )
         has_socket = equals(fields.OWNER_SOCKET, 1)
         return Any((All((has_socket, with_socket)), All((Not(has_socket), without_socket))))
 
-
-def _ask(field: Field, ids: Ids) -> Predicate:
-    return inverted_if(ids.inverted, Test(field, ids.low, ids.high))
+    def _tests(self) -> Iterator[Predicate]:
+        if self.user is not None:
+            same: Predicate = Test(fields.OWNER_UID, self.user.low, self.user.high)
+            yield inverted_if(self.user.inverted, same)
+        if self.group is not None:
+            same = Test(fields.OWNER_GID, self.group.low, self.group.high)
+            if self.supplementary:
+                listed = Contains(fields.OWNER_GROUPS, self.group.low, self.group.high)
+                same = Any((same, listed))
+            yield inverted_if(self.group.inverted, same)
 
 
 # A static name, or a number, or two with `-` or `:` between.

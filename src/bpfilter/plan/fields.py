@@ -155,6 +155,8 @@ DST_TYPE_OUT = _field("dst_type_out", 12, pack="iftype_out", shift=16)
 MAC = _field("mac", words=2)  # source: bytes 0-3, then bytes 4-5 in the upper half of word 1
 OWNER_UID = _field("owner_uid")  # f_cred->fsuid of the socket's file
 OWNER_GID = _field("owner_gid")
+# f_cred->group_info: a list, asked by `Contains` alone; compiler/search.py has its words.
+OWNER_GROUPS = _field("owner_groups", words=5)
 # owner_mt: skb_to_full_sk() has an sk_socket and belongs to this netns; and sk_socket has a file.
 OWNER_SOCKET = _field("owner_socket", 1, pack="meta", shift=4)
 OWNER_FILE = _field("owner_file", 1, pack="meta", shift=5)

@@ -29,6 +29,15 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
+class Contains:
+    """True if a number of a list lies between: `lo <= number <= hi`."""
+
+    field: Field
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
 class Guard:
     """Ask a guard field: 0 goes on, 1 fails the whole rule, 2 drops the packet at once.
 
@@ -62,7 +71,7 @@ class Not:
     part: Predicate
 
 
-Predicate = Test | Guard | All | Any | Not
+Predicate = Test | Contains | Guard | All | Any | Not
 
 TRUE = All(())
 FALSE = Any(())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bpfilter.compiler.extract.owner import FIELDS as OWNER
 from bpfilter.errors import Error
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
@@ -19,7 +20,6 @@ from bpfilter.simulate.upper import upper_layer
 LIMITED = (fields.SRC_TYPE_IN, fields.DST_TYPE_IN, fields.SRC_TYPE_OUT, fields.DST_TYPE_OUT)
 ADDRESS_TYPES = (fields.SRC_TYPE, fields.DST_TYPE, *LIMITED)
 BRIDGE = (fields.PHYS_BRIDGED, fields.PHYS_IN_SET, fields.PHYS_OUT_SET)
-OWNER = (fields.OWNER_SOCKET, fields.OWNER_FILE, fields.OWNER_UID, fields.OWNER_GID)
 INCOMING = (Hook.INPUT, Hook.FORWARD)
 OUTGOING = (Hook.FORWARD, Hook.OUTPUT)
 
@@ -92,6 +92,9 @@ class Asked:
             yield "mark 0"
         if around.owner is None and self.hook is Hook.OUTPUT and self.any(OWNER):
             yield "sent by no socket"
+        if around.owner is not None and around.owner.groups is None:
+            if fields.OWNER_GROUPS.name in self.names:
+                yield "no supplementary groups"
         if around.cpu is None and fields.CPU.name in self.names:
             yield "CPU 0"
         if self.any(BRIDGE):

@@ -72,6 +72,8 @@ class Owner:
 
     uid: int
     gid: int
+    #: Supplementary groups; None is what was not said.
+    groups: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

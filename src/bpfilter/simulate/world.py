@@ -6,6 +6,8 @@ compiled for. A world is changed from packet to packet; programs only read it.
 
 from __future__ import annotations
 
+import struct
+
 from bpfilter.abi.packet import IPV4, IPV6
 from bpfilter.asm.memory import Memory
 from bpfilter.btf.query import KernelTypes
@@ -119,6 +121,7 @@ class World:
             socket, sock = self._struct("socket"), self._struct("sock")
             cred["fsuid.val"] = owner.uid
             cred["fsgid.val"] = owner.gid
+            cred["group_info"] = self._groups(owner.groups or ())
             file["f_cred"] = cred.address
             socket["file"] = file.address
             sock["sk_socket"] = socket.address
@@ -126,6 +129,15 @@ class World:
             sock["__sk_common.skc_state"] = TCP_ESTABLISHED
             self._sockets[owner] = sock.address
         return self._sockets[owner]
+
+    def _groups(self, groups: tuple[int, ...]) -> int:
+        info = Struct(self.memory, self.types, "group_info", 4 * len(groups))
+        info["ngroups"] = len(groups)
+        start = self.types.offset("group_info", "gid").offset
+        info.data[start : start + 4 * len(groups)] = struct.pack(
+            f"<{len(groups)}I", *sorted(groups)
+        )
+        return info.address
 
     def _struct(self, name: str) -> Struct:
         return Struct(self.memory, self.types, name)

@@ -12,7 +12,7 @@ from bpfilter.compiler.cells import COUNTER_FIRST
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.lower import lay_out, lower_table
 from bpfilter.plan import fields
-from bpfilter.plan.nodes import U32, All, Any, Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import U32, All, Any, Contains, Guard, Not, Predicate, Test
 from bpfilter.rules.model import Chain, Family, Hook, Match, Rule, Table, Verdict
 from tests.harness.cell_vm import run_cells
 from tests.unit.ext.support import Outcome, outcome
@@ -30,7 +30,7 @@ class Drawn(Match):
     NAME: ClassVar[str] = "drawn"
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
-        return self.part
+        return Any((self.part,))  # a match that never holds would be asked for its text
 
 
 @st.composite
@@ -43,9 +43,10 @@ def field_tests(draw: st.DrawFn) -> Predicate:
     return Test(field, draw(near), draw(near | st.just(U32)), mask, word)
 
 
+groups = st.builds(Contains, st.just(fields.OWNER_GROUPS), st.integers(0, 9), st.integers(0, 9))
 guards = st.builds(Guard, st.sampled_from(GUARDS), st.booleans())
 predicates = st.recursive(
-    field_tests() | guards,
+    field_tests() | groups | guards,
     lambda inner: (
         st.builds(Not, inner)
         | st.builds(All, st.lists(inner, max_size=4).map(tuple))
@@ -65,6 +66,7 @@ def packets(draw: st.DrawFn) -> dict[str, int | list[int]]:
         )
     for guard in GUARDS:
         values[guard.name] = draw(st.integers(0, 2))
+    values[fields.OWNER_GROUPS.name] = draw(st.lists(st.integers(0, 9), max_size=4))
     return values
 
 
@@ -79,11 +81,17 @@ def test_cells_decide_as_the_predicate(
     lowered = lower_table(table, Family.IPV6)
     layout = lay_out_frame(lowered.words[Hook.INPUT], Family.IPV6)
     words: dict[int, int] = {}
+    lists: dict[int, list[int]] = {}
     for (name, word), place in layout.places.items():
+        if name == fields.OWNER_GROUPS.name:
+            listed = packet[name]
+            assert isinstance(listed, list)
+            lists[place.slot] = listed
+            continue
         value = packet.get(name, 0)
         bits = value if isinstance(value, int) else value[word]
         words[place.slot] = words.get(place.slot, 0) | bits << place.shift
-    verdict, counted = run_cells(lay_out(lowered, layout), words, Hook.INPUT)
+    verdict, counted = run_cells(lay_out(lowered, layout), words, Hook.INPUT, lists)
     first, second = COUNTER_FIRST + 1, COUNTER_FIRST + 2
     expected = {
         Outcome.MATCH: ("DROP", first),

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from bpfilter.plan.fields import FIELDS
-from bpfilter.plan.nodes import All, Any, Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import All, Any, Contains, Guard, Not, Predicate, Test
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.options import format_rule, parse_rule
 from bpfilter.rules.registry import Context
@@ -16,7 +16,7 @@ from bpfilter.rules.words import split_words
 
 V4, V6 = Family.IPV4, Family.IPV6
 
-#: Fields by name: a number, or one for each word.
+#: Fields by name: a number, or one for each word; the numbers of a list.
 Values = Mapping[str, int | Sequence[int]]
 
 
@@ -104,6 +104,8 @@ class _Decision:
         match part:
             case Test(field, lo, hi, mask, word):
                 return lo <= self.word(field.name, word) & mask <= hi
+            case Contains(field, lo, hi):
+                return any(lo <= number <= hi for number in self.listed(field.name))
             case Guard(field, late):
                 return self.guard(self.word(field.name, 0), late)
             case All(parts):
@@ -120,6 +122,11 @@ class _Decision:
             raise _Guarded(Outcome.MISS_DROP if self.doomed else Outcome.DROP)
         self.doomed |= value == 2
         return True
+
+    def listed(self, name: str) -> Sequence[int]:
+        numbers = self.values.get(name, ())
+        assert not isinstance(numbers, int)
+        return numbers
 
     def word(self, name: str, index: int) -> int:
         value = self.values.get(name, 0)

@@ -30,7 +30,7 @@ UNREADABLE = {
 }
 
 #: Options of enforced matches that no program can look at yet.
-UNREAD = {"--rt-0-not-strict", "--suppl-groups"}
+UNREAD = {"--rt-0-not-strict"}
 #: IPv6 address types that take a route look-up.
 ROUTED = {"LOCAL", "ANYCAST", "UNREACHABLE"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from bpfilter.errors import RefusedError
 from tests.unit.ext.placed import Place
 from tests.unit.ext.support import Outcome, Values
 
@@ -48,6 +47,10 @@ def owned(uid: int, gid: int = 0) -> Values:
         ("--socket-exists ! --uid-owner 0", NO_SOCKET, False),
         ("--socket-exists ! --uid-owner 0", NO_FILE, True),
         ("--socket-exists --uid-owner 3", owned(3), True),
+        # Supplementary groups are asked of the socket, `!` or not.
+        ("! --gid-owner 5 --suppl-groups", NO_FILE, True),
+        ("! --gid-owner 5 --suppl-groups", NO_SOCKET, False),
+        ("! --gid-owner 5 ! --socket-exists --suppl-groups", NO_SOCKET, False),
     ],
 )
 def test_predicate(words: str, values: Values, matches: bool) -> None:
@@ -55,7 +58,26 @@ def test_predicate(words: str, values: Values, matches: bool) -> None:
     assert decided is (Outcome.MATCH if matches else Outcome.MISS)
 
 
-def test_supplementary_groups_are_refused() -> None:
-    rule = OUTPUT.parse("-m owner --gid-owner 0 --suppl-groups")
-    with pytest.raises(RefusedError, match="'owner' with --suppl-groups"):
-        rule.matches[0].predicate(OUTPUT.family, rule)
+@pytest.mark.parametrize(
+    ("words", "groups", "matches"),
+    [
+        ("--gid-owner 5 --suppl-groups", [], False),
+        ("--gid-owner 5 --suppl-groups", [1, 6], False),
+        ("--gid-owner 5 --suppl-groups", [1, 5], True),
+        ("--gid-owner 5", [1, 5], False),
+        ("--gid-owner 2-5 --suppl-groups", [1, 3, 9], True),
+        ("! --gid-owner 2-5 --suppl-groups", [1, 3, 9], False),
+        ("! --gid-owner 2-5 --suppl-groups", [1, 9], True),
+        ("--gid-owner 0 --suppl-groups", [1, 9], True),  # the group itself
+        ("--uid-owner 7 --gid-owner 9 --suppl-groups", [1, 9], True),
+        ("--uid-owner 9 --gid-owner 9 --suppl-groups", [1, 9], False),
+        ("--uid-owner 1 --gid-owner 9 --suppl-groups", [1, 9], False),
+        ("! --uid-owner 1 ! --gid-owner 9 --suppl-groups", [1, 8], True),
+        ("! --uid-owner 1 ! --gid-owner 9 --suppl-groups", [1, 9], False),
+    ],
+)
+def test_supplementary_groups(words: str, groups: list[int], matches: bool) -> None:
+    values = {**owned(7), "owner_groups": groups}
+    assert OUTPUT.decide(f"-m owner {words}", values) is (
+        Outcome.MATCH if matches else Outcome.MISS
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bpfilter.errors import RefusedError, SourceError
-from bpfilter.plan.nodes import All, Any, Guard, Not, Predicate, Test
+from bpfilter.plan.nodes import U32, All, Any, Contains, Guard, Not, Predicate, Test
 from bpfilter.rules.options import format_rule
 from tests.unit.ext.support import Spelling, parse, read_spellings
 
@@ -68,6 +68,8 @@ def check(part: Predicate) -> None:
             assert 0 <= lo <= hi <= top
             assert mask & top
             assert word < field.words
+        case Contains(field, lo, hi):
+            assert 0 <= lo <= hi <= U32
         case Guard(field):
             assert field.bits == 2
         case Not(inner):

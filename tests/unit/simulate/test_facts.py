@@ -50,6 +50,12 @@ def test_what_was_not_told_is_said(rule: str, said: str) -> None:
     assert assumed(rule) == said
 
 
+def test_groups_that_were_not_told() -> None:
+    rule = "-A OUTPUT -m owner --gid-owner 5 --suppl-groups"
+    assert assumed(rule, around=Surroundings(owner=Owner(0, 0))) == "no supplementary groups"
+    assert assumed(rule, around=Surroundings(owner=Owner(0, 0, ()))) == ""
+
+
 @pytest.mark.parametrize(
     ("rule", "packet", "around"),
     [

@@ -252,6 +252,24 @@ def test_owner_of_a_socket() -> None:
     assert places(sim.run(SSH, out_interface="eth0")) == ["OUTPUT 2"]
 
 
+@pytest.mark.parametrize("groups", [(), (5,), (1, 9), (1, 5, 9), tuple(range(0, 4000, 5))])
+@pytest.mark.parametrize("invert", ["", "! "])
+def test_supplementary_groups(groups: tuple[int, ...], invert: str) -> None:
+    """Lists of any length, searched for one number, a range, and again and again."""
+    asked = [(number, number) for number in (0, 1, 4, 5, 6, 9, 10, 3995, 4000, 2**32 - 2)]
+    asked += [(0, 0), (2, 4), (6, 8), (2, 9), (10, 4000), (3996, 5000), (0, 2**32 - 2)]
+    sim = simulator(
+        *(
+            f"-A OUTPUT -m owner {invert}--gid-owner {low}-{high} --suppl-groups"
+            for low, high in asked
+        ),
+    )
+    result = sim.run(SSH, around=Surroundings(out_interface="eth0", owner=Owner(0, 7, groups)))
+    mine = [any(low <= group <= high for group in (7, *groups)) for low, high in asked]
+    counted = [number for number, found in enumerate(mine, 1) if found is not bool(invert)]
+    assert places(result) == [f"OUTPUT {number}" for number in (*counted, 0)]
+
+
 def test_processors() -> None:
     sim = simulator("-A INPUT -m cpu --cpu 3 -j ACCEPT", cpus=4)
     for cpu, accepted in ((3, True), (1, False)):

@@ -7,6 +7,7 @@ are what rules say as long as the network namespace belongs to the initial user 
 from __future__ import annotations
 
 from bpfilter.asm.insn import R0, R1, R6, R7, R8, R9
+from bpfilter.compiler import search
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
 
@@ -14,9 +15,17 @@ from bpfilter.plan import fields
 TCP_TIME_WAIT = 6
 TCP_NEW_SYN_RECV = 12
 
+FIELDS = (
+    fields.OWNER_SOCKET,
+    fields.OWNER_FILE,
+    fields.OWNER_UID,
+    fields.OWNER_GID,
+    fields.OWNER_GROUPS,
+)
+
 
 def extract(p: Prologue) -> None:
-    if not p.wants(fields.OWNER_SOCKET, fields.OWNER_FILE, fields.OWNER_UID, fields.OWNER_GID):
+    if not p.wants(*FIELDS):
         return
     b = p.b
     none = b.fresh("no_owner")
@@ -35,7 +44,25 @@ def extract(p: Prologue) -> None:
         if p.wants(asked):
             p.load_member(R1, R9, "cred", f"{member}.val")
             p.put(asked, R1)
+    if p.wants(fields.OWNER_GROUPS):
+        _groups(p, none)
     b.label(none)
+
+
+def _groups(p: Prologue, none: str) -> None:
+    # R9: struct cred. The kernel sorts the list when it is set, and searches it as we do
+    # (groups_sort, groups_search in kernel/groups.c).
+    b = p.b
+    p.peek_member(R9, R9, "cred", "group_info")
+    b.jeq(R9, 0, none)
+    for word in (search.COUNT, search.TO):
+        p.peek_member(R1, R9, "group_info", "ngroups")
+        p.put(fields.OWNER_GROUPS, R1, word)
+    b.add(R9, p.member("group_info", "gid"))
+    b.mov(R1, R9)
+    p.put(fields.OWNER_GROUPS, R1, search.ADDRESS)
+    b.rsh(R9, 32)
+    p.put(fields.OWNER_GROUPS, R9, search.ADDRESS_HIGH)
 
 
 def _full_socket(p: Prologue, none: str) -> None:
