@@ -72,3 +72,22 @@ def test_parsing_rules_loads_only_what_they_use() -> None:
     assert "bpfilter.ext.tcp" in loaded
     assert "bpfilter.ext.conntrack" not in loaded
     assert not any(name.startswith(("bpfilter.kernel", "bpfilter.bpf.")) for name in loaded)
+
+
+def test_check_needs_nothing_of_linux() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('fcntl', 'resource', 'grp', 'pwd', 'termios', 'ctypes', 'mmap', 'numpy',\n"
+        "             'pyroute2', 'rich'):\n"
+        "    sys.modules[name] = None\n"
+        "from bpfilter.cli.main import main\n"
+        "status = main(['check', 'docs/examples/host.v4', '--in', 'eth0', '--json',\n"
+        "               '--packet', 'tcp 192.0.2.7:40000 > 203.0.113.9:22 syn'])\n"
+        "sys.exit(status)\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"verdict": "ACCEPT"' in done.stdout
