@@ -7,6 +7,7 @@ memory in which packets are being counted, and lose none.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from mmap import mmap
@@ -19,11 +20,17 @@ PAIR_BYTES = 16
 
 
 def sum_cpus(raw: bytes | mmap, per_cpu: int, cpus: int) -> list[int]:
-    """Sum the counters map over CPUs; gives packets, bytes, packets, bytes, … per counter."""
-    import numpy as np
+    """Sum the counters map over CPUs; gives packets, bytes, packets, bytes, … per counter.
 
-    values = np.frombuffer(raw, dtype=np.uint64, count=per_cpu * cpus * 2)
-    total: list[int] = values.reshape(cpus, per_cpu * 2).sum(axis=0, dtype=np.uint64).tolist()
+    Raises: ValueError if there is not as much.
+    """
+    width = 2 * per_cpu
+    with memoryview(raw) as memory, memory.cast("Q") as values:
+        if len(values) < width * cpus:
+            raise ValueError(f"{len(values)} numbers, not {cpus} times {width}")
+        total = [0] * width
+        for start in range(0, width * cpus, width):
+            total = add(total, values[start : start + width].tolist())
     return total
 
 
@@ -36,16 +43,14 @@ def negate(values: Sequence[int]) -> list[int]:
 
 
 def pack(values: Sequence[int]) -> bytes:
-    import numpy as np
-
-    return np.array(values, dtype=np.uint64).tobytes()
+    return array("Q", values).tobytes()
 
 
 def unpack(raw: bytes) -> list[int]:
-    import numpy as np
-
-    values: list[int] = np.frombuffer(raw, dtype=np.uint64).tolist()
-    return values
+    """Raises: ValueError if these are not whole numbers of 8 bytes."""
+    values = array("Q")
+    values.frombytes(raw)
+    return values.tolist()
 
 
 def places(table: Table) -> list[tuple[Chain, Rule | None]]:
