@@ -15,7 +15,7 @@ import errno
 import itertools
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,8 +178,8 @@ class FakeKernel:
     def netns_inode(self) -> int:
         return self._namespaces.setdefault(self.netns, 4026531840 + len(self._namespaces))
 
-    def netns_in_use(self) -> set[int]:
-        return {self.netns_inode()}
+    def unused_netns(self, inodes: Iterable[int]) -> set[int]:
+        return set(inodes) - {self.netns_inode()}
 
     def netns_cookie(self) -> int:
         return self.netns_inode()

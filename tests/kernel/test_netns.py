@@ -169,26 +169,30 @@ def test_lock_that_its_holder_removes(kernel: LinuxKernel, tmp_path: Path) -> No
             pass
 
 
-def test_namespaces_in_use(kernel: LinuxKernel) -> None:
-    """By a process, an open file or a name; what only a socket holds cannot be told."""
+def test_namespace_of_a_process_or_an_open_file_is_used(kernel: LinuxKernel) -> None:
+    """What only a socket holds cannot be told."""
+    home = kernel.netns_inode()
     with subprocess.Popen(["unshare", "--net", "sleep", "60"]) as sleeper:
         try:
-            while (inode := os.stat(f"/proc/{sleeper.pid}/ns/net").st_ino) == kernel.netns_inode():
+            while (inode := os.stat(f"/proc/{sleeper.pid}/ns/net").st_ino) == home:
                 time.sleep(0.01)
             held = os.open(f"/proc/{sleeper.pid}/ns/net", os.O_RDONLY)
-            assert {inode, kernel.netns_inode()} <= kernel.netns_in_use()
+            assert kernel.unused_netns([inode, home]) == set()
         finally:
             sleeper.kill()
-    assert inode in kernel.netns_in_use()
+    assert kernel.unused_netns([inode, home]) == set()
     os.close(held)
-    assert inode not in kernel.netns_in_use()
+    assert kernel.unused_netns([inode, home]) == {inode}
 
 
-def test_named_namespaces_are_in_use(kernel: LinuxKernel, netns: str) -> None:
+def test_named_namespace_is_used(kernel: LinuxKernel, netns: str) -> None:
     inode = os.stat(f"/run/netns/{netns}").st_ino
-    assert inode in kernel.netns_in_use()
+    assert kernel.unused_netns([inode]) == set()
+    held = os.open(f"/run/netns/{netns}", os.O_RDONLY)
     subprocess.run(["ip", "netns", "del", netns], check=True)
-    assert inode not in kernel.netns_in_use()
+    assert kernel.unused_netns([inode]) == set()
+    os.close(held)
+    assert kernel.unused_netns([inode]) == {inode}
     subprocess.run(["ip", "netns", "add", netns], check=True)
 
 

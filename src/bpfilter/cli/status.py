@@ -92,6 +92,12 @@ def _print(status: Status) -> None:
         for problem in family.problems:
             console.print(f"[yellow]warning[/yellow]: {escape(problem)}")
 
+    if status.stale:
+        console.print(
+            "nothing but their rules keeps these network namespaces: "
+            f"{', '.join(status.stale)}; 'bpfilter clear --stale' lets them go"
+        )
+
 
 def _summary(family: FamilyStatus) -> str:
     generation = family.generation

@@ -212,6 +212,7 @@ def clear(store: Store, family: Family) -> bool:
     store.detach(family)
     if conntrack.is_on(store.kernel, family):
         conntrack.switch_off(family)
+    store.forget()
     return was_in_force
 
 

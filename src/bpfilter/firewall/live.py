@@ -13,7 +13,7 @@ from bpfilter.compiler.build import compile_table
 from bpfilter.compiler.target import Target
 from bpfilter.errors import KernelError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
-from bpfilter.firewall import others
+from bpfilter.firewall import others, stale
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.quirks import quirks
 from bpfilter.firewall.status import Status, read_status
@@ -160,6 +160,15 @@ class Firewall:
         """Take a family's rules out of force; False if there were none."""
         with self._writing() as store:
             return steps.clear(store, family)
+
+    def clear_stale(self) -> tuple[str, ...]:
+        """Take down rules of network namespaces that no process or name refers to; give the
+        namespaces' inodes. Of the whole machine, not of this firewall's namespace alone."""
+        self.kernel.require_privileges("change the firewall")
+        stores = stale.find(self.kernel)
+        for store in stores:
+            stale.clear(store, self.wait_s)
+        return tuple(store.pins.name for store in stores)
 
     def warnings(self, family: Family) -> tuple[str, ...]:
         """Give what an administrator should know of the kernel's own rules beside ours."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.compiler.cells import COUNTER_ABORTED
 from bpfilter.errors import Error
-from bpfilter.firewall import conntrack, dispatch, others
+from bpfilter.firewall import conntrack, dispatch, others, stale
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family, Hook
@@ -44,6 +44,8 @@ class Status:
     netns_inode: str
     pins: str
     families: tuple[FamilyStatus, ...]
+    #: Inodes of namespaces that have rules in force, but that nothing refers to any more.
+    stale: tuple[str, ...] = ()
 
     @property
     def in_force(self) -> bool:
@@ -53,7 +55,15 @@ class Status:
 def read_status(store: Store) -> Status:
     """Look at everything of one namespace. Raises: KernelError."""
     families = tuple(_family(store, family) for family in dispatch.FAMILIES)
-    return Status(store.pins.name, str(store.pins), families)
+    return Status(store.pins.name, str(store.pins), families, _stale(store))
+
+
+def _stale(store: Store) -> tuple[str, ...]:
+    try:
+        found = stale.find(store.kernel)
+    except Error:  # cannot be told here
+        return ()
+    return tuple(other.pins.name for other in found if other.pins.exists())
 
 
 def _family(store: Store, family: Family) -> FamilyStatus:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ BPFFS = Path("/run/bpfilter/bpf")
 
 #: Pinned maps that all dispatchers of a namespace use.
 _SHARED = ("selector", "programs")
+LOCK = "lock"
 
 _REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 
@@ -59,7 +60,7 @@ class Store:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self.kernel.lock(self.files / "lock", wait_s, shared))
+                stack.enter_context(self.kernel.lock(self.files / LOCK, wait_s, shared))
             except KernelError as error:
                 if not shared or error.errno != errno.ENOENT:
                     raise
@@ -232,8 +233,11 @@ class Store:
     def live(self, generation: Generation) -> list[int]:
         """Give what the kernel counted in this generation."""
         path = self.slot_pins(generation.family, generation.slot) / COUNTERS_MAP
-        with Map.open(self.kernel, path) as opened, opened.mmap() as memory:
-            return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
+        try:
+            with Map.open(self.kernel, path) as opened, opened.mmap() as memory:
+                return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
+        except ValueError as error:
+            raise StateError(f"{path}: does not go with its description: {error}") from error
 
     def slot_pins(self, family: Family, slot: int) -> Path:
         return self.pins / slot_name(family, slot)
@@ -276,6 +280,13 @@ class Store:
         if not any(self.link_path(other, hook).exists() for other in others for hook in Hook):
             pins.remove_tree(self.kernel, self.pins)
 
+    def forget(self) -> None:
+        """Remove the state directory if nothing is left in it but the lock, which we hold."""
+        if self.kernel.list_directory(self.files) == [LOCK]:
+            self.kernel.remove(self.files / LOCK)
+            with suppress(KernelError):  # somebody who waited for the lock has made another
+                self.kernel.remove(self.files)
+
     def _unlink(self, family: Family) -> None:
         for hook in dispatch.HOOKS:
             path = self.link_path(family, hook)
@@ -298,5 +309,9 @@ def state_directory(kernel: Kernel) -> Path:
 
 def open_store(kernel: Kernel) -> Store:
     """Give the store of the network namespace this thread is in; nothing is made for it yet."""
-    inode = str(kernel.netns_inode())
+    return store_of(kernel, str(kernel.netns_inode()))
+
+
+def store_of(kernel: Kernel, inode: str) -> Store:
+    """Give the store of any network namespace."""
     return Store(kernel, kernel.reach_bpffs(BPFFS) / inode, state_directory(kernel) / inode)

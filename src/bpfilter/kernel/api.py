@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -66,9 +67,9 @@ class Kernel(Protocol):
     def netns_inode(self) -> int:
         """Give the inode of this thread's network namespace; it may be reused after the end."""
 
-    def netns_in_use(self) -> set[int]:
-        """Give the inodes of all network namespaces that a process is in or holds open, or that
-        have a name. One with none of these may still be held by a socket, or by a link."""
+    def unused_netns(self, inodes: Iterable[int]) -> set[int]:
+        """Give those of some network namespaces, by inode, that no process is in or holds open,
+        and that have no name. Such a one may still be held by a socket, or by a link."""
 
     def netns_cookie(self) -> int:
         """Give this network namespace's cookie, never reused until reboot; 0 if unknown.

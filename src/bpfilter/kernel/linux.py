@@ -11,7 +11,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -106,8 +106,8 @@ class LinuxKernel:
     def netns_inode(self) -> int:
         return namespaces.inode()
 
-    def netns_in_use(self) -> set[int]:
-        return namespaces.in_use()
+    def unused_netns(self, inodes: Iterable[int]) -> set[int]:
+        return namespaces.unused(inodes)
 
     def netns_cookie(self) -> int:
         return namespaces.cookie()
@@ -130,9 +130,7 @@ class LinuxKernel:
     @contextmanager
     def lock(self, path: Path, timeout_s: float = 0, shared: bool = False) -> Iterator[None]:
         deadline = time.monotonic() + timeout_s
-        if not shared:
-            self.make_directory(path.parent)
-        while (handle := _lock(path, shared)) is None:
+        while (handle := self._lock(path, shared)) is None:
             if time.monotonic() >= deadline:
                 raise BusyError(
                     f"another process is changing the rules (it holds {path}); try again"
@@ -140,6 +138,28 @@ class LinuxKernel:
             time.sleep(_LOCK_POLL_S)
         with handle:
             yield
+
+    def _lock(self, path: Path, shared: bool) -> Fd | None:
+        # None if somebody else holds it; also if its holder has just removed the file, for then
+        # the next one makes another.
+        flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        if not shared:
+            self.make_directory(path.parent)
+        try:
+            handle = Fd(os.open(path, flags | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            if error.errno == errno.ENOENT and not shared:
+                return None
+            raise kernel_error(f"open the lock {path}", error) from error
+        try:
+            fcntl.flock(handle.number, kind | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle.number), path.stat()):
+                return handle
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        handle.close()
+        return None
 
     def replace_file(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".new")
@@ -224,21 +244,3 @@ def _bpf_error(op: str, command: Command, code: int) -> Error:
     if command is Command.OBJ_GET and code == errno.EACCES:
         return KernelError(op, code, "it is no pinned object, or belongs to somebody else")
     return KernelError(op, errno.EOPNOTSUPP if code == _ENOTSUPP else code)
-
-
-def _lock(path: Path, shared: bool) -> Fd | None:
-    # None if somebody else holds it; also if its holder has removed the file meanwhile, for
-    # then the next one makes another.
-    flags = os.O_RDONLY if shared else os.O_RDWR | os.O_CREAT
-    try:
-        handle = Fd(os.open(path, flags | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise kernel_error(f"open the lock {path}", error) from error
-    try:
-        fcntl.flock(handle.number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle.number), path.stat()):
-            return handle
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    handle.close()
-    return None

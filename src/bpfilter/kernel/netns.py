@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bpfilter.kernel.restrict import Capability
 
 _OWN = Path("/proc/thread-self/ns/net")
 _NAMED = Path("/run/netns")  # where ip-netns(8) keeps them
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 
 
@@ -62,22 +64,58 @@ def inode() -> int:
         raise libc.kernel_error("look at the network namespace", error) from error
 
 
-def in_use() -> set[int]:
-    """Give the inodes of the namespaces that processes are in, hold open, or see mounted."""
-    found: set[int] = set()
+def unused(inodes: Iterable[int]) -> set[int]:
+    """Give those of some namespaces that no process is in, sees mounted, or holds open.
+
+    Raises: KernelError where not all processes can be seen.
+    """
+    if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PID_NAMESPACE:
+        raise KernelError(
+            "see which network namespaces are in use",
+            errno.EPERM,
+            "only the initial PID namespace sees all processes",
+        )
+    left = set(inodes)
+    # From what is looked up at once to what takes a file for each open file of the machine.
+    for found in (_entered(), _mounted(), _held_open()):
+        for inode in found:
+            left.discard(inode)
+            if not left:
+                return left
+    return left
+
+
+def _entered() -> Iterator[int]:
+    for process in _processes():
+        for task in _entries(process / "task"):
+            with contextlib.suppress(OSError):
+                yield (task / "ns/net").stat().st_ino
+
+
+def _mounted() -> Iterator[int]:
     views: set[str] = set()
-    for process in _entries(Path("/proc")):
-        if not process.name.isdigit():
-            continue
-        links = [task / "ns/net" for task in _entries(process / "task")]
-        found.update(*map(_namespace, [*links, *_entries(process / "fd")]))
+    for process in _processes():
         with contextlib.suppress(OSError):
             view = os.readlink(process / "ns/mnt")
             if view not in views:
                 mountinfo = (process / "mountinfo").read_text("utf-8", "surrogateescape")
-                found.update(host.mounted_namespaces(mountinfo))
+                yield from host.mounted_namespaces(mountinfo)
                 views.add(view)
-    return found
+
+
+def _held_open() -> Iterator[int]:
+    # Of any file system: one too many is taken to be in use. The file itself is not touched,
+    # as it may be on a server that does not answer.
+    for process in _processes():
+        for info in _entries(process / "fdinfo"):
+            with contextlib.suppress(OSError):
+                found = re.search(r"^ino:\t(\d+)$", info.read_text(), re.MULTILINE)
+                if found:
+                    yield int(found[1])
+
+
+def _processes() -> list[Path]:
+    return [path for path in _entries(Path("/proc")) if path.name.isdigit()]
 
 
 # Of what may be gone by the time we look.
@@ -85,14 +123,6 @@ def _entries(directory: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return [directory / name for name in os.listdir(directory)]
     return []
-
-
-def _namespace(link: Path) -> tuple[int, ...]:
-    with contextlib.suppress(OSError):
-        kind, _, inode = os.readlink(link).partition(":")
-        if kind == "net":
-            return (int(inode.strip("[]")),)
-    return ()
 
 
 def cookie() -> int:

@@ -1,0 +1,32 @@
+"""Rules of network namespaces that nothing refers to any more.
+
+A link keeps its namespace: after `ip netns del`, or the end of a container, one with rules
+in force lives on, with all its devices and routes, until somebody takes its pins away.
+"""
+
+from __future__ import annotations
+
+from bpfilter.firewall.store import BPFFS, LOCK, Store, state_directory, store_of
+from bpfilter.kernel.api import Kernel
+
+
+def find(kernel: Kernel) -> list[Store]:
+    """Give the stores of namespaces that no process is in or holds open, and that have no name.
+
+    One that only sockets refer to counts too; the kernel does not tell of these.
+    Raises: KernelError where not all processes can be seen.
+    """
+    places = (kernel.reach_bpffs(BPFFS), state_directory(kernel))
+    names = [name for place in places for name in kernel.list_directory(place)]
+    unused = kernel.unused_netns(int(name) for name in names if name.isdigit())
+    return [store_of(kernel, str(inode)) for inode in sorted(unused)]
+
+
+def clear(store: Store, wait_s: float) -> None:
+    """Let a namespace go: detach its links, forget its rules and counters."""
+    with store.lock(wait_s):
+        store.take_apart()
+        for name in store.kernel.list_directory(store.files):
+            if name != LOCK:
+                store.kernel.remove(store.files / name)
+        store.forget()
