@@ -62,7 +62,7 @@ _bpfilter() {
             -w|--wait) return ;;
         esac
         if [[ $cur == -* ]]; then
-            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait"
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait --stale"
         fi
         ;;
     check)
