@@ -48,14 +48,19 @@ def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: st
     b.store(R10, layout.offset(frame.UNDERFLOW), R2, Size.W)
     # The depth is 0, but read from the cell (here and at "underflow"): the verifier would
     # follow a known number through every depth, and every state of the return points.
+    # Return points are stored in halves: whole ones it would remember as copies of R8.
     b.load(R8, R1, 4, Size.W)
-    for offset in range(frame.RETURNS, layout.words, 8):
-        b.store(R10, layout.offset(offset), R8)
+    for offset in range(frame.RETURNS, layout.words, 4):
+        b.store(R10, layout.offset(offset), R8, Size.W)
     _iterator(b, layout)
     b.mov(R2, 0)
     b.mov(R3, MAX_STEPS)
     b.kfunc("bpf_iter_num_new")
     b.label("step")
+    # Before Linux 6.15, commit 14c8552db644 ("bpf: use register liveness information for
+    # func_states_equal"), the verifier tells steps apart by what nobody reads any more.
+    for unused in (R0, R2, R3, R4, R5, R7):
+        b.mov(unused, 0)
     _iterator(b, layout)
     b.kfunc("bpf_iter_num_next")
     b.jeq(R0, 0, "exhausted")

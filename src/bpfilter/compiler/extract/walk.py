@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R10, Reg, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R10, Reg, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan.fields import Field
@@ -31,6 +31,10 @@ def loop(p: Prologue, exits: dict[str, str]) -> Iterator[str]:
     b.mov(R3, MAX_STEPS)
     b.kfunc("bpf_iter_num_new")
     b.label(step)
+    # Before Linux 6.15, commit 14c8552db644 ("bpf: use register liveness information for
+    # func_states_equal"), the verifier tells steps apart by what nobody reads any more.
+    for unused in (R0, R2, R3, R4, R5):
+        b.mov(unused, 0)
     _iterator(p)
     b.kfunc("bpf_iter_num_next")
     b.jeq(R0, 0, next(iter(exits)))
