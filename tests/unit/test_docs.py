@@ -13,6 +13,7 @@ import pytest
 from bpfilter import Family, check_ruleset, ext, parse_saved
 from bpfilter.cli.main import COMMANDS, command_parser
 from bpfilter.cli.usage import options
+from bpfilter.compiler.lower import lower_table
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.rules.registry import REGISTRY
 from tests.harness.doc_pages import (
@@ -183,6 +184,29 @@ def test_the_support_matrix_is_what_the_code_does() -> None:
     assert listed("refused matches") == refused
     assert listed("refused targets") == targets
     assert listed("unread") == known - set(classes) - targets
+
+
+#: What the matrix says of matches that are enforced but for some options.
+EXCEPTIONS = {
+    Family.IPV6: (
+        "-m addrtype --dst-type LOCAL",
+        "-p udp -m rt --rt-type 0 --rt-0-addrs ::1 --rt-0-not-strict",
+    ),
+}
+
+
+def test_exceptions_are_refused_and_nothing_else_is_called_one() -> None:
+    text = (ROOT / "docs" / "support-matrix.md").read_text("utf-8")
+    items = text.split("But for:\n\n")[1].split("\n\n")[0].splitlines()
+    rules = [(family, rule) for family, each in EXCEPTIONS.items() for rule in each]
+    assert len(items) == len(rules)
+    for item, (family, rule) in zip(items, rules, strict=True):
+        match = rule.split("-m ")[1].split()[0]
+        assert item.startswith(f"- `{match}")
+        saved = f"*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT {rule} -j DROP\nCOMMIT\n"
+        table = parse_saved(saved, "rules", family).table("filter")
+        assert table is not None
+        assert lower_table(table, family).refused, rule
 
 
 def test_the_number_of_matches_is_said_right() -> None:

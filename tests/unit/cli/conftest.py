@@ -84,6 +84,10 @@ class FakeFirewall:
         self._call("clear", family)
         return self.tables.pop(family, None) is not None
 
+    def clear_stale(self) -> tuple[str, ...]:
+        self._call("clear_stale")
+        return ("4026532001", "4026532002")
+
     def warnings(self, family: Family) -> tuple[str, ...]:
         return self.warned
 

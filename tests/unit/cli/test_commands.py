@@ -277,6 +277,18 @@ def test_clear_of_nothing(run: Run, firewall: FakeFirewall) -> None:
     assert run("clear") == Outcome(0, "", "bpfilter: nothing was in force\n")
 
 
+def test_clear_of_forgotten_namespaces(run: Run, firewall: FakeFirewall) -> None:
+    shown = run("clear", "--stale")
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.splitlines() == [
+        "took down the rules of network namespace 4026532001",
+        "took down the rules of network namespace 4026532002",
+    ]
+    assert firewall.calls[1:] == [("clear_stale",)]
+    for other in (["-4"], ["--netns", "lab"]):
+        assert run("clear", "--stale", *other).status == 2
+
+
 # confirm
 
 
