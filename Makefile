@@ -5,7 +5,6 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
-SEED   ?= 0
 
 .PHONY: demo test lint unit kernel e2e fuzz fuzz-parser clean setup
 

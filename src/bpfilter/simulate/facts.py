@@ -92,9 +92,9 @@ class Asked:
             yield "mark 0"
         if around.owner is None and self.hook is Hook.OUTPUT and self.any(OWNER):
             yield "sent by no socket"
-        if around.owner is not None and around.owner.groups is None:
-            if fields.OWNER_GROUPS.name in self.names:
-                yield "no supplementary groups"
+        untold = around.owner is not None and around.owner.groups is None
+        if untold and fields.OWNER_GROUPS.name in self.names:
+            yield "no supplementary groups"
         if around.cpu is None and fields.CPU.name in self.names:
             yield "CPU 0"
         if self.any(BRIDGE):
