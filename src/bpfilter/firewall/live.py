@@ -11,7 +11,7 @@ from pathlib import Path
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
 from bpfilter.compiler.target import Target
-from bpfilter.errors import KernelError, RestrictedError, UnsupportedError
+from bpfilter.errors import Error, KernelError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others, stale
 from bpfilter.firewall.generation import Generation
@@ -80,18 +80,21 @@ class Firewall:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        # A refusal of the kernel's may have a plain reason: it lacks what we build on.
+        # What the kernel refuses or has not may have a plain reason: it lacks what all here
+        # is built on.
         try:
             yield
         except RestrictedError:
             raise
-        except KernelError as error:
+        except (KernelError, UnsupportedError) as error:
             from bpfilter.bpf.features import probe
 
             try:
                 probe(self.kernel).require(*NEEDED)
             except UnsupportedError as lacking:
                 raise lacking from error
+            except Error:
+                raise error from None  # no answer; the first error says more
             raise
 
     def _loaded(self, stack: ExitStack, ruleset: Ruleset, target: Target) -> steps.Loaded:
@@ -150,6 +153,11 @@ class Firewall:
         """Give the table in force with its counters, None if nothing is."""
         with self._reading() as store:
             return steps.current_table(store, family)
+
+    def generation(self, family: Family) -> Generation | None:
+        """Give what is known of the ruleset in force, None if there is none."""
+        with self._reading() as store:
+            return store.generation(family)
 
     def zero(self, family: Family) -> None:
         """Set all counters of a family to zero."""
