@@ -17,6 +17,7 @@ import pytest
 from bpfilter import Error, Family, Firewall
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.errors import BusyError, StateError
+from bpfilter.firewall import confirm
 from bpfilter.firewall.store import open_store
 from bpfilter.rules.model import Hook, Ruleset
 from tests.e2e.test_apply import reached, rules, table
@@ -379,3 +380,64 @@ def test_confirm_keeps_the_rules(firewall: Firewall, namespace: Namespace, tmp_p
         assert running.wait() == 0
     assert in_force(firewall, namespace) is NEW
     assert subprocess.run([BPFILTER, "confirm", *netns], check=False).returncode == 1
+
+
+def test_the_time_to_confirm_begins_when_the_rules_are_in_force(
+    firewall: Firewall, namespace: Namespace
+) -> None:
+    """Rules that take longer to load than there is time come after a roll-back, and would stay."""
+    firewall.apply(OLD)
+    pending = confirm.start(firewall, Family.IPV4, 1)
+    time.sleep(1.5)
+    generation = firewall.apply(NEW)
+    pending.arm(generation.applied_at)
+    assert in_force(firewall, namespace) is NEW
+    assert pending.wait()
+    assert in_force(firewall, namespace) is OLD
+
+
+def test_rules_applied_by_others_meanwhile_stay(firewall: Firewall, namespace: Namespace) -> None:
+    firewall.apply(OLD)
+    pending = confirm.start(firewall, Family.IPV4, 1)
+    pending.arm(firewall.apply(OLD).applied_at)
+    firewall.apply(NEW)
+    assert not pending.wait()
+    assert in_force(firewall, namespace) is NEW
+
+
+def test_too_late_is_said_so(firewall: Firewall, namespace: Namespace) -> None:
+    """Once the roll-back has begun there is nothing to confirm."""
+    firewall.apply(OLD)
+    pending = confirm.start(firewall, Family.IPV4, 60)
+    with pytest.raises(BusyError, match="still waits"):
+        confirm.start(firewall, Family.IPV4, 60)
+    pending.arm(firewall.apply(NEW).applied_at)
+    elsewhere = confirm.find(firewall.state_directory(), Family.IPV4)
+    assert elsewhere is not None
+    with firewall.kernel.in_netns(str(namespace.path)):
+        store = open_store(firewall.kernel)
+    with store.lock(10):  # the roll-back has to wait
+        pending.reject()
+        while pending.is_open:
+            time.sleep(0.01)
+        assert not pending.confirm()
+        assert not elsewhere.confirm()
+        assert confirm.find(firewall.state_directory(), Family.IPV4) is None
+    assert pending.wait()
+    assert in_force(firewall, namespace) is OLD
+
+
+def test_a_guardian_that_was_killed_keeps_nobody_waiting(
+    firewall: Firewall, namespace: Namespace
+) -> None:
+    firewall.apply(OLD)
+    pending = confirm.start(firewall, Family.IPV4, 60)
+    path = firewall.state_directory() / "pending-iptables"
+    os.kill(int(path.read_text()), signal.SIGKILL)
+    assert not pending.wait()
+    assert path.exists()
+    assert confirm.find(firewall.state_directory(), Family.IPV4) is None
+    again = confirm.start(firewall, Family.IPV4, 60)
+    assert again.is_open
+    assert again.confirm()
+    assert not again.wait()

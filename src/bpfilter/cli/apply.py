@@ -14,6 +14,8 @@ from bpfilter.errors import Error
 from bpfilter.rules.model import Family, Ruleset
 
 if TYPE_CHECKING:
+    from bpfilter.firewall.confirm import Pending
+    from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.live import Firewall
 
 EPILOG = """\
@@ -93,7 +95,9 @@ def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
     )
 
 
-def _apply(firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace) -> None:
+def _apply(
+    firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace
+) -> Generation:
     started = time.monotonic()
     with common.progress(f"compiling and loading {path}"):
         generation = firewall.apply(ruleset, source=path, counters=args.counters)
@@ -105,6 +109,7 @@ def _apply(firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Names
             f"{path}: {_name(ruleset.family)} rules in force after {took * 1000:.0f} ms, "
             f"{generation.cells} cells, programs loaded in {generation.load_s * 1000:.0f} ms"
         )
+    return generation
 
 
 def _apply_confirmed(
@@ -114,35 +119,33 @@ def _apply_confirmed(
 
     pending = confirm.start(firewall, ruleset.family, args.confirm)
     try:
-        _apply(firewall, path, ruleset, args)
+        generation = _apply(firewall, path, ruleset, args)
     except Error:
         pending.confirm()
         raise
+    pending.arm(generation.applied_at)
     answer = _ask(pending)
     if answer == "y" and pending.confirm():
         print("confirmed; the new rules stay in force")
         return 0
     if answer == "n":
         pending.reject()
-    if answer == "" and not pending.is_open and time.monotonic() < pending.deadline:
+    if not pending.wait():
         print("confirmed elsewhere; the new rules stay in force")
         return 0
-    pending.wait()
     print("bpfilter: not confirmed; the rules before are in force again", file=sys.stderr)
     return 1
 
 
-def _ask(pending: object) -> str:
-    from bpfilter.firewall.confirm import POLL_S, Pending
+def _ask(pending: Pending) -> str:
+    from bpfilter.firewall.confirm import POLL_S
 
-    assert isinstance(pending, Pending)
     interactive = sys.stdin is not None and sys.stdin.isatty()
     if interactive:
         print("Can you still make new connections to this machine? (y/N) ", end="", flush=True)
     else:
-        left = pending.deadline - time.monotonic()
-        print(f"run 'bpfilter confirm' within {left:.0f} seconds to keep these rules")
-    while pending.is_open and time.monotonic() < pending.deadline:
+        print(f"run 'bpfilter confirm' within {pending.seconds:.0f} seconds to keep these rules")
+    while pending.is_open:
         if not interactive:
             time.sleep(POLL_S)
         elif select.select([sys.stdin], [], [], POLL_S)[0]:
