@@ -6,7 +6,7 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint unit kernel e2e fuzz fuzz-parser clean setup
+.PHONY: demo test lint unit kernel e2e test-vm fuzz fuzz-parser clean setup
 
 demo: setup
 	$(PYTHON) -m demo
@@ -27,6 +27,12 @@ kernel: setup
 
 e2e: setup
 	$(PYTHON) -m pytest -q tests/e2e
+
+# On other kernels, in virtual machines: KERNELS="trixie bookworm", default all. Their packages
+# are kept in ~/.cache/bpfilter-vm.
+test-vm: setup
+	@scripts/debian-packages vm
+	$(PYTHON) -m tests.vm $(VMFLAGS) $(KERNELS)
 
 # Until stopped; what differs is kept in fuzz-findings/.
 fuzz: setup
