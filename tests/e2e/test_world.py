@@ -98,7 +98,13 @@ def test_disk_that_cannot_be_written(saved: str) -> None:
 
 
 def test_looking_makes_nothing() -> None:
-    assert in_world("bpfilter list -v; bpfilter status; ls /run").splitlines()[-1] == "netns"
+    commands = "bpfilter list -v; bpfilter status; bpfilter confirm || true; ls /run"
+    assert in_world(commands).splitlines()[-1] == "netns"
+
+
+def test_nothing_in_force_leaves_nothing() -> None:
+    script = "bpfilter zero; bpfilter clear; find /run/bpfilter -type f"
+    assert in_world(script) == "bpfilter: nothing was in force\n"
 
 
 def test_state_is_for_root_alone(saved: str) -> None:

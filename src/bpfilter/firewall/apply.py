@@ -118,6 +118,7 @@ def apply(
             store.detach(family)
         if compiled.needs_conntrack and not tracked:
             conntrack.switch_off(family)
+        store.forget()
         raise
     store.tables[generation.text] = compiled.table
     store.select(family, slot)
@@ -199,6 +200,7 @@ def zero(store: Store, family: Family) -> None:
     generation = store.generation(family)
     if generation is not None:
         store.write_base(generation, counters.negate(store.live(generation)))
+    store.forget()
 
 
 def clear(store: Store, family: Family) -> bool:

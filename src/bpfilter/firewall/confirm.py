@@ -98,6 +98,7 @@ def start(firewall: Firewall, family: Family, seconds: float) -> Pending:
     Raises: BusyError if another rollback of this family is pending.
     """
     directory = firewall.state_directory()
+    firewall.kernel.make_directory(directory)
     path = _path(directory, family)
     if path.exists() and not _is_guarded(path):
         path.unlink()  # of a guardian that was killed

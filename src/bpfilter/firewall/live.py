@@ -173,10 +173,9 @@ class Firewall:
         """Take down rules of network namespaces that no process or name refers to; give the
         namespaces' inodes. Of the whole machine, not of this firewall's namespace alone."""
         self.kernel.require_privileges("change the firewall")
-        stores = stale.find(self.kernel)
-        for store in stores:
-            stale.clear(store, self.wait_s)
-        return tuple(store.pins.name for store in stores)
+        return tuple(
+            store.pins.name for store in stale.find(self.kernel) if stale.clear(store, self.wait_s)
+        )
 
     def warnings(self, family: Family) -> tuple[str, ...]:
         """Give what an administrator should know of the kernel's own rules beside ours."""
@@ -184,9 +183,8 @@ class Firewall:
             return others.warnings(self.kernel, family)
 
     def state_directory(self) -> Path:
-        """Give the directory of this namespace's state files, made if need be."""
-        with self._store("change the firewall") as store:
-            self.kernel.make_directory(store.files)
+        """Give the directory of this namespace's state files; it may not be there yet."""
+        with self._store("read the firewall") as store:
             return store.files
 
     def status(self) -> Status:

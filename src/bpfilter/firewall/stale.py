@@ -22,11 +22,18 @@ def find(kernel: Kernel) -> list[Store]:
     return [store_of(kernel, str(inode)) for inode in sorted(unused)]
 
 
-def clear(store: Store, wait_s: float) -> None:
-    """Let a namespace go: detach its links, forget its rules and counters."""
+def clear(store: Store, wait_s: float) -> bool:
+    """Let a namespace go: detach its links, forget its rules and counters.
+
+    False if there were only files about it: it has gone long since.
+    """
     with store.lock(wait_s):
+        if not store.kernel.unused_netns([int(store.pins.name)]):
+            return False  # a new one has the number since
+        had_rules = store.pins.exists()
         store.take_apart()
         for name in store.kernel.list_directory(store.files):
             if name != LOCK:
                 store.kernel.remove(store.files / name)
         store.forget()
+    return had_rules
