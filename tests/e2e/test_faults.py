@@ -93,6 +93,35 @@ def test_killed_at_every_step(
     assert len(seen) == 2, "the change was never interrupted on both sides of the switch"
 
 
+@pytest.mark.slow
+def test_clear_killed_at_every_step(firewall: Firewall, namespace: Namespace) -> None:
+    tracking = rules(
+        *(f"-A INPUT -d 127.0.0.{n}/32 -j DROP" for n in (2, 3)),
+        "-A OUTPUT -d 127.0.0.9/32 -j DROP",
+        "-A INPUT -m conntrack --ctstate INVALID -j DROP",
+    )
+    other = rules("-A INPUT -j DROP", family=Family.IPV6)
+    killed, step = True, -1
+    while killed:
+        step += 1
+        firewall.apply(tracking)
+        firewall.apply(other)
+        victim = Firewall(str(namespace.path), kernel=faults.killing(step))
+        killed = faults.killed_in_child(lambda: victim.clear(Family.IPV4))  # noqa: B023
+        assert in_force(firewall, namespace) in (OLD, None), f"killed at step {step}"
+        assert table(firewall, Family.IPV6).chain("INPUT").rules, f"killed at step {step}"
+        if step % 2:
+            firewall.apply(NEW)
+            assert in_force(firewall, namespace) is NEW, f"killed at step {step}"
+            assert not firewall.status().families[0].problems
+        firewall.clear(Family.IPV4)
+        assert in_force(firewall, namespace) is None
+        assert firewall.table(Family.IPV4) is None
+        assert not any(family.problems for family in firewall.status().families)
+        assert "bpfilter" not in namespace.run("nft", "list", "tables")
+    assert step > 20
+
+
 def error_of(work: Callable[[], object]) -> str:
     """Give the error some work ends with, empty if it does not."""
     try:
