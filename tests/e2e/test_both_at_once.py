@@ -36,6 +36,9 @@ STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED", "SNAT", "DNAT
 STATUSES = ("NONE", "SEEN_REPLY", "ASSURED", "CONFIRMED")
 FLAGS = ("SYN", "ACK", "PSH", "FIN", "RST")
 LENGTHS = ("0:40", "41:60", "61:100", "101:1400", "1401:1500", "1501:9000", "9001:65535")
+# IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE
+IFLA_MAX_SIZES = (41, 58, 63, 64)
+RTM_NEWLINK, NLM_F_REQUEST_ACK = 16, 5
 ANYWHERE = [
     *(f"-m conntrack --ctstate {state}" for state in STATES),
     *(f"-m conntrack {sign} --ctstatus {name}" for name in STATUSES for sign in ("", "!")),
@@ -48,6 +51,7 @@ ANYWHERE = [
     *(f"-p {name} -m {name} --dport 5000:5099" for name in ("tcp", "udp")),
     "-p udp -m multiport --dports 1,2,5000:5002,9,5003,5004:5006 -m multiport --sports 1024:65000",
     *(f"-m length --length {sizes}" for sizes in LENGTHS),
+    "-m length ! --length 0:65535",
     "-m mark --mark 0",
     "-m pkttype --pkt-type unicast",
     "-m cpu --cpu 0",
@@ -184,6 +188,40 @@ def test_connections_with_all_offloads(both: Both) -> None:
         for way in range(4):
             both.stream(way, 5001 + way, send)
     both.agree(at_least=100)
+
+
+def test_packets_of_more_than_64_kib(both: Both) -> None:
+    """BIG TCP: no length in the IPv4 header, a hop-by-hop option before the IPv6 payload."""
+    firewall = both.lab.firewall
+    for namespace, name in (
+        *((namespace, "eth0") for namespace in (both.lab.client, firewall, both.lab.server)),
+        (firewall, "eth1"),
+        (firewall, "lo"),
+    ):
+        allow_big_packets(namespace, name)
+    for way in range(4):
+        both.stream(way, 5001 + way, at_once)
+    both.agree(at_least=100)
+    counts = LegacyEngine().counts(both.lab.firewall, both.version)
+    big = {
+        chain: counts.rules[chain][rules.index("-m length ! --length 0:65535")][0]
+        for chain, rules in CHAINS.items()
+    }
+    assert big["INPUT" if both.version == 6 else "FORWARD"] > 0, big
+
+
+def allow_big_packets(namespace: Namespace, name: str) -> None:
+    """Set what iproute2 here has no words for."""
+    with namespace.entered():
+        index = socket.if_nametoindex(name)
+        talk = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+    with talk:
+        for attribute in IFLA_MAX_SIZES:
+            link = struct.pack("=BxHiII", 0, 0, index, 0, 0)
+            body = link + struct.pack("=HHI", 8, attribute, 180_000)
+            size = 16 + len(body)
+            talk.send(struct.pack("=IHHII", size, RTM_NEWLINK, NLM_F_REQUEST_ACK, 1, 0) + body)
+            assert struct.unpack_from("=i", talk.recv(4096), 16)[0] == 0
 
 
 def test_datagrams_in_pages_and_segments(both: Both) -> None:
