@@ -82,6 +82,11 @@ TEXT = "\n".join(
 )
 
 
+NAME = "abcdefghijklmno"  # as long as a device's name may be
+SHORTER = [NAME[:length] for length in range(1, len(NAME) + 1)]
+NAMES = [*SHORTER, *(f"{name}+" for name in SHORTER[:-1]), "+", "b+", f"{NAME[:-1]}x", NAME[:-2]]
+
+
 class Both:
     """A lab whose firewall has the rules twice."""
 
@@ -222,6 +227,37 @@ def allow_big_packets(namespace: Namespace, name: str) -> None:
             size = 16 + len(body)
             talk.send(struct.pack("=IHHII", size, RTM_NEWLINK, NLM_F_REQUEST_ACK, 1, 0) + body)
             assert struct.unpack_from("=i", talk.recv(4096), 16)[0] == 0
+
+
+@pytest.mark.parametrize("name", [NAME, NAME[:3], "a"])
+def test_device_names_of_any_length(name: str) -> None:
+    signed = [
+        f"{sign}-{letter} {each}" for letter in "io" for each in NAMES for sign in ("", "! ")
+    ]
+    rules = [rule for rule in signed if not rule.startswith("!") or not rule.endswith(" +")]
+    lines = [f"-A {chain} {rule}" for chain in ("own", "far") for rule in rules]
+    head = ("*filter", ":own - [0:0]", ":far - [0:0]", "-A INPUT -j own", "-A OUTPUT -j far")
+    text = "\n".join([*head, *lines, "COMMIT\n"])
+    with Namespace("names") as namespace:
+        namespace.ip(
+            "link set lo up",
+            f"link add name {name} type veth peer name zz",
+            f"link set dev {name} up",
+            f"address add 10.8.0.1/24 dev {name}",
+        )
+        legacy_restore(namespace, 4, text)
+        BpfEngine().apply(namespace, 4, text)
+        try:
+            with namespace.entered():
+                sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with sender:
+                for address in ("10.8.0.1", "10.8.0.2"):
+                    sender.sendto(b"x", (address, 5001))
+            counts, others = LegacyEngine().counts(namespace, 4), BpfEngine().counts(namespace, 4)
+            assert not count_differences(text, counts, others, ("iptables", "bpfilter"))
+            assert counts.rules["far"].count((1, 29)) > 20
+        finally:
+            BpfEngine().clear(namespace)
 
 
 def test_datagrams_in_pages_and_segments(both: Both) -> None:
