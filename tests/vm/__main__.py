@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.vm.report import Outcome
 
 def main() -> int:
     args = _parse()
+    # As an exception, so that no guest outlives us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     total = Outcome()
     for kernel in [BY_NAME[name] for name in args.kernels] or KERNELS:
         total += _try(kernel, args)
