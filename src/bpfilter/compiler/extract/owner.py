@@ -38,21 +38,26 @@ def extract(p: Prologue) -> None:
     p.put_constant(fields.OWNER_SOCKET, 1)
     p.load_member(R9, R9, "socket", "file")
     b.jeq(R9, 0, none)
-    p.put_constant(fields.OWNER_FILE, 1)
     p.load_member(R9, R9, "file", "f_cred")
     for asked, member in ((fields.OWNER_UID, "fsuid"), (fields.OWNER_GID, "fsgid")):
         if p.wants(asked):
             p.load_member(R1, R9, "cred", f"{member}.val")
             p.put(asked, R1)
     if p.wants(fields.OWNER_GROUPS):
-        _groups(p, none)
+        _groups(p)
+    # Closing takes the socket away (sock_orphan) before its file is given to somebody else, and
+    # owner_mt locks that out. Without the lock: if it is still there, so was the file till now.
+    p.load_member(R9, R8, "sock", "sk_socket")
+    b.jeq(R9, 0, none)
+    p.put_constant(fields.OWNER_FILE, 1)
     b.label(none)
 
 
-def _groups(p: Prologue, none: str) -> None:
+def _groups(p: Prologue) -> None:
     # R9: struct cred. The kernel sorts the list when it is set, and searches it as we do
     # (groups_sort, groups_search in kernel/groups.c).
     b = p.b
+    none = b.fresh("no_groups")
     p.peek_member(R9, R9, "cred", "group_info")
     b.jeq(R9, 0, none)
     for word in (search.COUNT, search.TO):
@@ -63,6 +68,7 @@ def _groups(p: Prologue, none: str) -> None:
     p.put(fields.OWNER_GROUPS, R1, search.ADDRESS)
     b.rsh(R9, 32)
     p.put(fields.OWNER_GROUPS, R9, search.ADDRESS_HIGH)
+    b.label(none)
 
 
 def _full_socket(p: Prologue, none: str) -> None:
