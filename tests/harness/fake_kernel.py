@@ -178,6 +178,9 @@ class FakeKernel:
     def netns_inode(self) -> int:
         return self._namespaces.setdefault(self.netns, 4026531840 + len(self._namespaces))
 
+    def owns_netns(self) -> bool:
+        return True
+
     def unused_netns(self, inodes: Iterable[int]) -> set[int]:
         return set(inodes) - {self.netns_inode()}
 

@@ -12,7 +12,7 @@ from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.loop import CELLS_MAP, COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table, nesting
 from bpfilter.compiler.target import Target
-from bpfilter.rules.model import Family, Hook, Table
+from bpfilter.rules.model import Family, Hook, Rule, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Compiled:
     cells: int
     words: int
     needs_conntrack: bool
+    #: The first rule that asks for a user or group by number: one of our user namespace.
+    asks_users: Rule | None
 
 
 def compile_table(table: Table, family: Family, target: Target) -> Compiled:
@@ -54,6 +56,7 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
     layout = lay_out_frame(words, lowered.family, max(nesting(lowered.chains).values()))
     cells = b"".join([cell.pack() for cell in lay_out(lowered, layout)])
     counters = COUNTER_FIRST + len(lowered.counters)
+    rules = [rule for chain in lowered.table.chains for rule in chain.rules]
     programs = {
         hook: ProgramSpec(
             name=f"rules{'6' if lowered.family is Family.IPV6 else '4'}_{hook.name.lower()}",
@@ -93,10 +96,10 @@ def _assemble(lowered: Lowered, target: Target) -> Compiled:
         counters_per_cpu=counters,
         cells=len(cells) // CELL_BYTES,
         words=len(set(layout.slots.values())),
-        needs_conntrack=any(
-            match.TRACKS
-            for chain in lowered.table.chains
-            for rule in chain.rules
-            for match in rule.matches
-        ),
+        needs_conntrack=any(match.TRACKS for rule in rules for match in rule.matches),
+        asks_users=next((rule for rule in rules if _asks_users(rule)), None),
     )
+
+
+def _asks_users(rule: Rule) -> bool:
+    return any(match.asks_users() for match in rule.matches)

@@ -76,6 +76,9 @@ class Owner(Match):
             "--suppl-groups" in given,
         )
 
+    def asks_users(self) -> bool:
+        return self.user is not None or self.group is not None
+
     def chains(self) -> tuple[str, ...]:
         return _CHAINS
 

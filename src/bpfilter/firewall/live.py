@@ -11,7 +11,7 @@ from pathlib import Path
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
 from bpfilter.compiler.target import Target
-from bpfilter.errors import Error, KernelError, RestrictedError, UnsupportedError
+from bpfilter.errors import Error, KernelError, RefusedError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others, stale
 from bpfilter.firewall.generation import Generation
@@ -99,6 +99,12 @@ class Firewall:
 
     def _loaded(self, stack: ExitStack, ruleset: Ruleset, target: Target) -> steps.Loaded:
         compiled = compile_table(steps.filter_table(ruleset), ruleset.family, target)
+        if compiled.asks_users is not None and not self.kernel.owns_netns():
+            raise RefusedError(
+                "this network namespace belongs to another user namespace, which numbers users "
+                "and groups in its own way; the kernel's owner match refuses that too",
+                compiled.asks_users.span,
+            )
         return steps.load(self.kernel, stack, compiled, target)
 
     def target(self) -> Target:
@@ -139,7 +145,11 @@ class Firewall:
         Raises: as `apply`.
         """
         self.kernel.require_privileges("have the kernel verify programs")
-        with ExitStack() as stack, self._explained():
+        with (
+            self.kernel.in_netns(self.netns),
+            self._explained(),
+            ExitStack() as stack,
+        ):
             loaded = self._loaded(stack, ruleset, self.target())
             compiled = loaded.compiled
             programs = tuple(

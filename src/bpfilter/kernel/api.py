@@ -67,6 +67,9 @@ class Kernel(Protocol):
     def netns_inode(self) -> int:
         """Give the inode of this thread's network namespace; it may be reused after the end."""
 
+    def owns_netns(self) -> bool:
+        """Whether this network namespace belongs to our user namespace, and so has our users."""
+
     def unused_netns(self, inodes: Iterable[int]) -> set[int]:
         """Give those of some network namespaces, by inode, that no process is in or holds open,
         and that have no name. Such a one may still be held by a socket, or by a link."""

@@ -106,6 +106,9 @@ class LinuxKernel:
     def netns_inode(self) -> int:
         return namespaces.inode()
 
+    def owns_netns(self) -> bool:
+        return namespaces.is_ours()
+
     def unused_netns(self, inodes: Iterable[int]) -> set[int]:
         return namespaces.unused(inodes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from bpfilter.kernel.restrict import Capability
 _OWN = Path("/proc/thread-self/ns/net")
 _NAMED = Path("/run/netns")  # where ip-netns(8) keeps them
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+_NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 
 
@@ -62,6 +64,18 @@ def inode() -> int:
         return _OWN.stat().st_ino
     except OSError as error:
         raise libc.kernel_error("look at the network namespace", error) from error
+
+
+def is_ours() -> bool:
+    """Say whether this thread's namespace belongs to the user namespace we are in."""
+    try:
+        with (
+            _opened(_OWN, "this network namespace") as network,
+            Fd(fcntl.ioctl(network.number, _NS_GET_USERNS)) as owner,
+        ):
+            return os.path.samestat(os.fstat(owner.number), os.stat("/proc/self/ns/user"))
+    except OSError as error:
+        raise libc.kernel_error("ask whose network namespace this is", error) from error
 
 
 def unused(inodes: Iterable[int]) -> set[int]:

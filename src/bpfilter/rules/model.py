@@ -107,6 +107,10 @@ class Match:
         """Give the condition on packet fields; RefusedError if BPF cannot decide it."""
         raise NotImplementedError
 
+    def asks_users(self) -> bool:
+        """Whether it has numbers of users or groups, which each user namespace has its own."""
+        return False
+
     def chains(self) -> tuple[str, ...]:
         """Name the base chains it may be reached from (xt_check_match); none named: any."""
         return ()

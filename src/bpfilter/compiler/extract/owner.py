@@ -1,7 +1,7 @@
 """The socket a packet comes from, and the credentials its file was opened with.
 
-owner_mt (net/netfilter/xt_owner.c). User and group are kernel-wide ids (kuid_t), which
-are what rules say as long as the network namespace belongs to the initial user namespace.
+owner_mt (net/netfilter/xt_owner.c). User and group are kernel-wide ids (kuid_t), which are
+what rules say: elsewhere than in the initial user namespace such rules are refused.
 """
 
 from __future__ import annotations
