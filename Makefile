@@ -38,9 +38,9 @@ test-vm: setup
 fuzz: setup
 	$(PYTHON) -m tests.harness.fuzz
 
-# A minute of mangled rulesets for the parser.
+# A minute of mangled rulesets for the parser; FUZZ="--seed N" repeats one.
 fuzz-parser: $(STAMP)
-	$(PYTHON) -m tests.harness.fuzz_parser --seconds 60
+	$(PYTHON) -m tests.harness.fuzz_parser $(FUZZ)
 
 setup: $(STAMP)
 	@scripts/debian-packages

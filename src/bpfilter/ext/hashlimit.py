@@ -163,6 +163,8 @@ def _parse_burst(given: Given, rate: int, is_bytes: bool, expire_ms: int) -> tup
             fail(f"hashlimit: --hashlimit-burst is out of range (1-{_MAX_BURST})", use)
         return burst, expire_ms
     unit = byte_rate.cost_to_bytes(rate)
+    if unit == 0:  # iptables divides by it, and dies
+        fail("hashlimit: a rate of less than 16b/s cannot have a burst", use)
     if burst < unit:
         fail(f"hashlimit: burst cannot be smaller than {unit}b", use)
     return -(-burst // unit), byte_rate.BURST_EXPIRE_SECONDS * 1000
