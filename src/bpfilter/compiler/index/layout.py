@@ -1,0 +1,110 @@
+"""The bytes of the index, as builder, search and edits know them.
+
+All lies in one array map, in native byte order; offsets are in bytes from its start. A
+chain is found through its *descriptor*: a table of *tuples* and one of *pruners*.
+
+    descriptor ─┬─ pruners ── sets of tuples     one word masked, hashed: which tuples to probe
+                └─ tuples ── entries ─┬─ run     a few records, or one
+                                      ├─ long run     a header, then records
+                                      └─ cut ── entries ─ …     by a few bits of one word
+
+*Key words* are up to KEY_WORDS_MAX words of a packet. A tuple is a mask for each of them;
+its rules test at least those bits exactly. `hash_words(word & mask) >> shift` is the
+bucket. A *record* holds what is necessary for its rule to match; records of a run are in
+ascending order. Numbers below are offsets in the structure.
+
+Header (64 bytes, at 0; nothing in it is read by the search):
+    0 u32 MAGIC | 4 u32 free: offset of the first free byte | 8 u32 size: end of the room for
+    edits
+Descriptor (64 bytes, 64-aligned; a chain has VIEWS in a row):
+    0 u64 tuples to probe, a set | 8 u32 end_pc | 12 u32 number of pruners | 16 u32 offset of
+    tuples | 20 u32 offset of pruners | 24 u32 number of tuples | 28 u32 offset of hiders |
+    32 u32 number of hiders
+Tuple (8-aligned, `stride(K)` bytes; ascending by min_order, bit t of a set is tuple t):
+    0 u32 offset of entries | 4 u32 shift | 8 u32 min_order, no record in this tuple *or a later
+    one* is lower | 12 u32 longest, steps one bucket may take: cuts and records | 16 u32 mask[K]
+Pruner (stride as a tuple):
+    0 u32 offset of sets (u64) | 4 u32 shift | 8 u64 always, tuples it says nothing of |
+    16 u32 mask[K]
+Entry (u32): 0 empty, or unit << 8 | count, at offset unit * UNIT:
+    count 1..253 that many records | 254 a long run | 255 a cut
+Long run: 32 bytes, the first u32 is the number of records; then the records.
+Cut (8 bytes at a unit):
+    0 u8 key word | 1 u8 shift | 2 u8 bits, 1..8 | 3 u8 0 | 4 u32 offset of entries; the next is
+    that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
+Record (32 bytes, at a unit):
+    0 u32 order | 4 u32 proto << 24 | pc | 8 u32 a value, 12 u32 a mask | 16 u32 b value,
+    20 u32 b mask | 24 u16 lowest, 26 u16 highest source port | 28 u16 lowest, 30 u16 highest
+    destination port. Protocol 0 is any. a and b are two words of a packet.
+Hiders: u32 orders, ascending, of rules that others were left out for (edit.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+KEY_WORDS_MAX = 12
+TUPLES_MAX = 64
+PRUNERS_MAX = 4
+#: Descriptors of a chain: what guards say of a packet selects one.
+VIEWS = 12
+#: Cuts on the way to a run.
+MAX_CUTS = 4
+#: Bits that one cut looks at.
+CUT_BITS_MAX = 8
+
+#: Odd 64-bit constants, one for each key word: SHA-256 of "bpfilter 0", "bpfilter 1"….
+MULTIPLIERS = (
+    0xB03ED45ADD82E489,
+    0x78AD88DE14D6E843,
+    0xEB618442C826E1E1,
+    0xB1ACA687B69A4E19,
+    0x269ECD9CECEEA89B,
+    0x7963335DED1502D3,
+    0xAFA7707A9C315175,
+    0x58F8DF6F1DD5446B,
+    0x76AB36952BF0D50D,
+    0x3C5849168A8884EB,
+    0x2036BD5FBF60B539,
+    0x5D1424E8BF478441,
+)
+U64 = (1 << 64) - 1
+
+MAGIC = 0x62706978
+HEADER = struct.Struct("=III52x")
+DESCRIPTOR = struct.Struct("=QIIIIIII28x")
+TUPLE = struct.Struct("=IIII")
+PRUNER = struct.Struct("=IIQ")
+ENTRY = struct.Struct("=I")
+LONG_RUN = struct.Struct("=I28x")
+CUT = struct.Struct("=BBBxI")
+RECORD = struct.Struct("=IIIIIIHHHH")
+
+HEADER_BYTES = HEADER.size
+DESCRIPTOR_BYTES = DESCRIPTOR.size
+#: Where the masks of a tuple or pruner start.
+MASKS_OFFSET = TUPLE.size
+RECORD_BYTES = RECORD.size
+#: What entries count in.
+UNIT = 32
+#: The number of a unit has 24 bits.
+SIZE_MAX = UNIT << 24
+
+#: Counts of an entry that are none.
+ENTRY_LONG = 254
+ENTRY_CUT = 255
+RUN_MAX = 253
+
+#: Nothing found, and the order that none can have.
+ORDER_NONE = 0xFFFFFFFF
+
+
+def stride(key_words: int) -> int:
+    """Give the bytes from one tuple (or pruner) to the next."""
+    return -(-(MASKS_OFFSET + 4 * key_words) // 8) * 8
+
+
+def hash_words(masked: Iterable[int]) -> int:
+    """Give the 64-bit hash of masked key words; its upper bits name the bucket."""
+    return sum(word * by for word, by in zip(masked, MULTIPLIERS, strict=False)) & U64
