@@ -7,9 +7,9 @@ network-order fields are bytes here, and their users convert them.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import AbiError
 
 Bytes = bytes | bytearray | memoryview

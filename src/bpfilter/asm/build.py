@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.insn import Insn, Ref, RefKind, Reg, Size
+from bpfilter.dataclass import replace
 from bpfilter.errors import BuildError
 
 Operand = Reg | int

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from bpfilter.abi import insn as abi
 from bpfilter.asm.flow import Flow, ends_flow, flow
 from bpfilter.asm.insn import Insn, Reg
 from bpfilter.asm.show import show_insn
+from bpfilter.dataclass import dataclass
 
 _ARGUMENTS = 0b111110  # R1-R5
 _FRAME = 1 << Reg.R10

@@ -6,11 +6,11 @@ Works on labels and on resolved distances alike.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 from bpfilter.abi import insn as abi
 from bpfilter.asm.insn import Insn, RefKind
+from bpfilter.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
 from bpfilter.abi import insn as abi
+from bpfilter.dataclass import dataclass, field
 
 
 class Reg(IntEnum):

@@ -6,11 +6,11 @@ Maps, kernel functions and types stay names: only the loader knows their numbers
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 from bpfilter.abi import insn as abi
 from bpfilter.asm.insn import Insn, Ref, RefKind
+from bpfilter.dataclass import replace
 from bpfilter.errors import BuildError
 
 

@@ -16,7 +16,6 @@ The functions' surroundings (memory access, calls, fuel) are what interp.py puts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from bpfilter.abi import insn as abi
@@ -24,6 +23,7 @@ from bpfilter.abi.helpers import Helper
 from bpfilter.asm import alu
 from bpfilter.asm.flow import Flow, ends_flow, flow
 from bpfilter.asm.insn import U64, Insn, Ref
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import InterpError
 
 #: Number of a name: map handles and values, type ids.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +12,7 @@ from bpfilter.abi.bpf import AttachType, Command, LinkType
 from bpfilter.bpf import pins
 from bpfilter.bpf.objects import KernelObject, iterate_ids, open_id, read_info
 from bpfilter.bpf.program import Program
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import KernelError, UnsupportedError
 from bpfilter.kernel.api import Kernel
 from bpfilter.kernel.fd import Fd

@@ -6,7 +6,6 @@ import errno
 import mmap
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -15,6 +14,7 @@ from bpfilter.abi.bpf import Command, MapFlags, UpdateMode
 from bpfilter.bpf import pins
 from bpfilter.bpf.objects import KernelObject, iterate_ids, name_bytes, open_id, read_info
 from bpfilter.bpf.spec import MapSpec
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import KernelError
 from bpfilter.kernel.api import Kernel
 from bpfilter.kernel.fd import Fd

@@ -6,7 +6,6 @@ import errno
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -22,6 +21,7 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.objects import KernelObject, iterate_ids, name_bytes, open_id, read_info
 from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.btf.query import KernelTypes
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import BuildError, KernelError, RestrictedError, UnsupportedError
 from bpfilter.kernel.api import Kernel
 from bpfilter.kernel.fd import Fd

@@ -6,10 +6,9 @@ What depends on the running kernel (descriptors, BTF ids) comes in when a `Map` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.asm.insn import Insn
+from bpfilter.dataclass import dataclass
 
 _ONLY_ATTACH_TYPE = {
     ProgramType.NETFILTER: AttachType.NETFILTER,

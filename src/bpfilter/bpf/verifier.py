@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bpfilter.asm.insn import Insn
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import VerifierError
 
 _INSN = re.compile(r"^(\d+): \([0-9a-f]{2}\)")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 from bpfilter.abi.btf import Kind
+from bpfilter.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
+from bpfilter.dataclass import asdict
 from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ kernel's matches, also reads what lies in page fragments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R10, Reg, Size
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import dataclass, field
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.btf.query import KernelTypes
+from bpfilter.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

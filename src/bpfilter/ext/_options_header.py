@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import fail
 from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import U32, All, Guard, Predicate, Test, inverted_if, masked_words, within

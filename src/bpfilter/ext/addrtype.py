@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError
 from bpfilter.ext._values import fail
 from bpfilter.plan import fields

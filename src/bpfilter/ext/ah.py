@@ -6,9 +6,9 @@ the extension headers for one, whatever `-p` says (net/ipv6/netfilter/ip6t_ah.c)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.ranges import Range
 from bpfilter.plan.fields import AH_GUARD, AH_LENGTH, AH_RESERVED, AH_SPI
 from bpfilter.plan.nodes import TRUE, Guard, Predicate, all_of, equals, inverted_if, within

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.plan.nodes import TRUE, Predicate
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, match

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.mark import Mark
 from bpfilter.plan.fields import CT_MARK, CT_PRESENT
 from bpfilter.plan.nodes import Predicate, all_of, equals, inverted_if, masked_equals

@@ -7,9 +7,9 @@ more of it then, and without `--ctstate` the match fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field

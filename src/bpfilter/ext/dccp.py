@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.ext.ranges import Range, any_port_range, shown
 from bpfilter.plan.fields import (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail, format_value_mask, value_mask
 from bpfilter.rules.model import Family

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.plan.fields import ECN_TCP, TCP_FLAGS, TOS
 from bpfilter.plan.nodes import TRUE, Predicate, all_of, equals, inverted_if

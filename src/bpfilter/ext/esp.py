@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.ranges import Range, shown
 from bpfilter.plan.fields import ESP_GUARD, ESP_SPI
 from bpfilter.plan.nodes import Guard, Predicate, all_of

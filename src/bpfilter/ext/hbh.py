@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._options_header import OptionsHeader, options_of
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.ttl import Ttl
 from bpfilter.rules.registry import V6, Option, match
 

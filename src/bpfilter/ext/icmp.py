@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.plan.fields import ICMP_CODE, ICMP_GUARD, ICMP_TYPE
 from bpfilter.plan.nodes import TRUE, Guard, Predicate, all_of, equals, inverted_if, within

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.icmp import IcmpType, parse_type
 from bpfilter.plan.fields import ICMP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of

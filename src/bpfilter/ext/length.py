@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.ranges import Range
 from bpfilter.plan.fields import LENGTH
 from bpfilter.plan.nodes import Predicate

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._rate import format_rate, parse_rate
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail

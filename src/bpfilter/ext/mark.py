@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.plan.fields import MARK
 from bpfilter.plan.nodes import Predicate, inverted_if, masked_equals
 from bpfilter.rules.model import Family, Match, Rule

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass, field
 from bpfilter.ext._values import fail, host_mask
 from bpfilter.rules import netdb
 from bpfilter.rules.address import format_host, format_saved

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, target

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import keyword
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import Predicate, equals, inverted_if

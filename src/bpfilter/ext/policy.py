@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Self
 
+from bpfilter.dataclass import dataclass, replace
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail, host_mask
 from bpfilter.rules import netdb

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import Predicate, inverted_if, within

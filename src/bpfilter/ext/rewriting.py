@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import fail, keyword
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import V4, V6, Context, Given, Option, Use, target

@@ -7,9 +7,9 @@ before they ask the guard, and `all`, which walks to the end, asks the guard fir
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError, RuleError
 from bpfilter.ext.ranges import Range, shown
 from bpfilter.plan.fields import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.conntrack import STATES, format_bits, parse_states
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import Predicate, any_bit, inverted_if

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import All, Guard, Predicate, any_bit, equals, inverted_if, within

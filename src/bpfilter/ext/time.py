@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail
 from bpfilter.rules.model import Family

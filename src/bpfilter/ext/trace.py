@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, target
 from bpfilter.rules.values import need_table

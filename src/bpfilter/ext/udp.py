@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.ranges import ANY_PORT, Range, any_port_range, shown
 from bpfilter.plan.fields import DPORT, SPORT, UDP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of

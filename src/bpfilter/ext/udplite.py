@@ -5,9 +5,9 @@ iptables 1.8.9 brings no words for this match; they are taken to be udp's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from bpfilter.dataclass import dataclass
 from bpfilter.ext.udp import Udp
 from bpfilter.rules.registry import match
 

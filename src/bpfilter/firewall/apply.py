@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, RuleError, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram

@@ -17,10 +17,10 @@ import fcntl
 import os
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import BusyError, Error
 from bpfilter.kernel.fd import Fd
 from bpfilter.rules.model import Family, Ruleset

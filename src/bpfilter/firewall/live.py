@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, KernelError, RefusedError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others, stale

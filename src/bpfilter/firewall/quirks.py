@@ -11,10 +11,10 @@ import errno
 import json
 import logging
 import socket
-from dataclasses import asdict
 from pathlib import Path
 
 from bpfilter.compiler.target import Quirks
+from bpfilter.dataclass import asdict
 from bpfilter.errors import KernelError
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.bpf.link import NetfilterLink
 from bpfilter.compiler.cells import COUNTER_ABORTED
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error
 from bpfilter.firewall import conntrack, dispatch, others, stale
 from bpfilter.firewall.generation import Generation

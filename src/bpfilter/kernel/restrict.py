@@ -7,11 +7,11 @@ looked at in the order in which the kernel does.
 from __future__ import annotations
 
 import errno as _errno
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from bpfilter.abi.bpf import Command
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RestrictedError
 
 

@@ -13,7 +13,7 @@ the instructions that fill it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bpfilter.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

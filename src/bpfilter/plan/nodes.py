@@ -8,8 +8,7 @@ in x_tables. All values are host order; a field wider than 32 bits is tested a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bpfilter.dataclass import dataclass
 from bpfilter.plan.fields import Field
 
 U32 = 0xFFFF_FFFF

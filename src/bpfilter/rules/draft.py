@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from bpfilter.dataclass import dataclass, field
 from bpfilter.errors import RuleError, RuleSyntaxError
 from bpfilter.rules.model import Counters, Family, Protocol, Rule
 from bpfilter.rules.registry import Given, Use, Word

@@ -8,10 +8,10 @@ equality, nor do counters: two rules are equal if they mean and print the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import ClassVar
 
+from bpfilter.dataclass import dataclass, field
 from bpfilter.plan.nodes import Predicate
 from bpfilter.source import Span
 
@@ -53,6 +53,8 @@ TABLES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Counters:
+    """What a rule or a policy has counted."""
+
     packets: int = 0
     bytes: int = 0
 
@@ -152,6 +154,8 @@ class Jump(Target):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """One line of a chain: its own tests, those of matches, and what is done then."""
+
     source: Address | None = None
     destination: Address | None = None
     in_interface: Interface | None = None
@@ -171,13 +175,18 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`policy` is ACCEPT or DROP for a base chain, None for a user's own."""
+    """`policy` is ACCEPT or DROP for a base chain, None for a user's own.
+
+    `declared` is False for a base chain whose policy the text did not say: iptables-restore
+    leaves the one in force as it is, and `policy` is ACCEPT for want of any.
+    """
 
     name: str
     rules: tuple[Rule, ...] = ()
     policy: str | None = None
     counters: Counters = field(default=Counters(), compare=False)
     span: Span | None = field(default=None, compare=False)
+    declared: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +205,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
+    """What one save file has: the tables of a family."""
+
     family: Family
     tables: tuple[Table, ...] = ()
 

@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from bpfilter.dataclass import dataclass, field
 from bpfilter.errors import RuleError
 from bpfilter.rules.model import Family, Match, Target
 from bpfilter.rules.model import Protocol as IpProtocol

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.abi.packet import ICMP, IPPROTO, IPV4, IPV6, PORTS
 from bpfilter.asm.memory import Memory
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.extract.conntrack import IP_CT_IS_REPLY, IP_CT_UNTRACKED, ORIGINAL, REPLY
+from bpfilter.dataclass import dataclass
 from bpfilter.simulate.memory import Struct
 from bpfilter.simulate.packet import Connection, State
 from bpfilter.simulate.upper import upper_layer

@@ -8,9 +8,9 @@ before network cards filled them in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bpfilter.abi.packet import EXTHDR, IPV4, IPV6
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import CaptureError
 from bpfilter.rules.model import Family
 from bpfilter.simulate.packet import ETHERNET_BYTES, Packet, PacketType

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from bpfilter.dataclass import dataclass
 from bpfilter.rules.model import Family
 
 ETHERNET_BYTES = 14

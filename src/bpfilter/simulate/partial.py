@@ -12,9 +12,8 @@ the rule would do:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from bpfilter.compiler.lower import CounterKey, asked_words, lower_table
+from bpfilter.dataclass import dataclass, field, replace
 from bpfilter.errors import RefusedError
 from bpfilter.rules.model import Chain, Family, Match, Rule, Table, Target, Verdict
 

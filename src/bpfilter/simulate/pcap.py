@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import CaptureError
 
 #: A block or record that claims to be larger is taken for garbage.

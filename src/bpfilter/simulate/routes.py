@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bpfilter.asm.memory import Memory
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.extract.fib import RTN_BROADCAST
 from bpfilter.compiler.extract.trie import KEYLENGTH, RT_TABLE_LOCAL
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleSyntaxError
 from bpfilter.simulate.memory import Struct
 from bpfilter.source import Span

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bpfilter.abi.bpf import MapType
@@ -27,6 +26,7 @@ from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
 from bpfilter.compiler.loop import COUNTER_BYTES, COUNTERS_MAP, NF_ACCEPT
 from bpfilter.compiler.lower import CounterKey, lower_table
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import Error, RuleError
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import Hook, Rule, Ruleset, Table, Verdict

@@ -16,10 +16,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from bpfilter.abi.packet import EXTHDR, IPPROTO, IPV4, IPV6
+from bpfilter.dataclass import dataclass, field
 from bpfilter.errors import RuleSyntaxError
 from bpfilter.rules.model import Family
 from bpfilter.rules.netdb import protocol_number, service_port

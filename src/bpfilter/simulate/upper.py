@@ -5,9 +5,8 @@ Verdicts never depend on this: programs find their headers themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.abi.packet import EXTHDR, FRAGMENT, IPV4, IPV6
+from bpfilter.dataclass import dataclass
 
 _UNITS = {EXTHDR.HOP: 8, EXTHDR.ROUTING: 8, EXTHDR.DEST: 8}
 

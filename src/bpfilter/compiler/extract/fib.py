@@ -6,12 +6,11 @@ birth, all others have that of their route in the local table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.abi.packet import IPV4
 from bpfilter.asm.insn import R0, R1, R2, R7, R9, Size
 from bpfilter.compiler.extract import trie
 from bpfilter.compiler.prologue import Prologue
+from bpfilter.dataclass import dataclass
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
 

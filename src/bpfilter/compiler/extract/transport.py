@@ -8,12 +8,12 @@ later fragment, or too short for the header: fail, or hotdrop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bpfilter.abi.packet import AH, DCCP, ESP, ICMP, IPPROTO, PORTS, SCTP, TCP, UDP
 from bpfilter.asm.insn import R0, R1, R8, R9, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
+from bpfilter.dataclass import dataclass
 from bpfilter.plan import fields
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family
