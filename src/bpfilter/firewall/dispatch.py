@@ -16,7 +16,7 @@ from __future__ import annotations
 from bpfilter.abi.bpf import AttachType, MapType, ProgramType
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R6, Insn, Size
+from bpfilter.asm.insn import R0, R2, R3, Insn, Size
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.rules.model import TABLES, Family, Hook
 
@@ -62,21 +62,35 @@ def dispatcher(family: Family, hook: Hook) -> ProgramSpec:
     )
 
 
-def _instructions(family: Family, hook: Hook) -> tuple[Insn, ...]:
-    b = Builder(f"dispatch {family.command} {hook.name}")
-    b.mov(R6, R1)
-    b.load_map_value(R1, "selector", FAMILIES.index(family))
-    b.load(R3, R1, 0, Size.B)
-    b.jeq(R3, 0, "accept")
-    per_slot = len(FAMILIES) * len(Hook)
-    b.mul(R3, per_slot)
-    b.add(R3, program_index(1, family, hook) - per_slot)
-    b.mov(R1, R6)
-    b.load_map(R2, "programs")
-    b.call(Helper.TAIL_CALL)
+def stopper() -> ProgramSpec:
+    """Give the program that takes the place of those unloaded: it drops, as a missing one.
+
+    To delete an entry instead takes the kernel a grace period for each (prog_array_map_poke_run).
+    """
+    b = Builder("stopper")
     b.mov(R0, NF_DROP)
     b.exit()
-    b.label("accept")
+    return ProgramSpec("stopper", ProgramType.NETFILTER, b.build())
+
+
+def _instructions(family: Family, hook: Hook) -> tuple[Insn, ...]:
+    # A tail call by a constant is a jump that the kernel patches when the array changes; by a
+    # register it is an indirect one, 10 ns with retpolines.
+    b = Builder(f"dispatch {family.command} {hook.name}")
+    b.load_map_value(R2, "selector", FAMILIES.index(family))
+    b.load(R3, R2, 0, Size.B)
+    for slot in SLOTS:
+        other = b.fresh("other")
+        b.jne(R3, slot, other)
+        b.load_map(R2, "programs")
+        b.mov(R3, program_index(slot, family, hook))
+        b.call(Helper.TAIL_CALL)
+        b.jump("drop")
+        b.label(other)
+    b.jne(R3, 0, "drop")
     b.mov(R0, NF_ACCEPT)
+    b.exit()
+    b.label("drop")
+    b.mov(R0, NF_DROP)
     b.exit()
     return b.build()

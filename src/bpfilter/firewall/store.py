@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bpfilter.bpf import pins
@@ -27,6 +26,7 @@ from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.loop import CELLS_MAP, COUNTERS_MAP
+from bpfilter.dataclass import dataclass, field
 from bpfilter.errors import KernelError, StateError
 from bpfilter.firewall import counters, dispatch
 from bpfilter.firewall.generation import Generation, read_generation, slot_name
@@ -262,9 +262,12 @@ class Store:
     def drop_slot(self, family: Family, slot: int) -> None:
         """Unload a slot that is not in force; one that is empty is fine."""
         if (self.pins / "programs").exists():
-            with Map.open(self.kernel, self.pins / "programs") as table:
+            with (
+                Map.open(self.kernel, self.pins / "programs") as table,
+                Program.load(self.kernel, dispatch.stopper()) as stopper,
+            ):
                 for hook in dispatch.HOOKS:
-                    table.delete(dispatch.program_index(slot, family, hook))
+                    table.update(dispatch.program_index(slot, family, hook), stopper.fd.number)
         pins.remove_tree(self.kernel, self.slot_pins(family, slot))
         for path in self._slot_files(family, slot):
             self.kernel.remove(path)
