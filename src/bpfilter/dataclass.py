@@ -1,4 +1,4 @@
-"""`@dataclass(slots=True)` as in the standard library, with or without `frozen`, made quickly.
+"""`@dataclass(slots=True)` as in the standard library, made quickly.
 
 Every command defines some seventy of these classes before it does anything. The standard
 library writes six methods of each as text and compiles them, 1 ms a class in Python 3.11,
@@ -55,12 +55,14 @@ def _field(
     return _Field(default, default_factory, compare)
 
 
-def _dataclass(*, slots: Literal[True], frozen: bool = False) -> Callable[[type], type]:
+def _dataclass(
+    *, slots: Literal[True], frozen: bool = False, eq: bool = True, kw_only: bool = False
+) -> Callable[[type], type]:
     assert slots
-    return lambda cls: _made(cls, frozen)
+    return lambda cls: _made(cls, frozen, eq, kw_only)
 
 
-def _made(cls: type, frozen: bool) -> type:
+def _made(cls: type, frozen: bool, eq: bool, kw_only: bool) -> type:
     # Slots are laid out when a class is made, so it is made once more, as in the library.
     own = [_own_field(cls, name, annotation) for name, annotation in _annotations(cls)]
     fields: dict[str, _Field] = {}
@@ -69,19 +71,19 @@ def _made(cls: type, frozen: bool) -> type:
     inherited = set(fields)
     fields |= {each.name: each for each in own}
     left_out = {"__dict__", "__weakref__"}.union(fields)
-    compared = [each.name for each in fields.values() if each.compare]
     body = {name: value for name, value in cls.__dict__.items() if name not in left_out}
     body["__slots__"] = tuple(each.name for each in own if each.name not in inherited)
     body["__fields__"] = fields
     body["__dataclass_fields__"] = _StandardFields()
-    body["__match_args__"] = tuple(fields)
+    body["__match_args__"] = () if kw_only else tuple(fields)
     body.setdefault("__repr__", _repr)
-    body |= _comparison(compared, frozen)
+    if eq:
+        body |= _comparison([each.name for each in fields.values() if each.compare], frozen)
     if frozen:
         body |= {"__setattr__": _refuse_set, "__delattr__": _refuse_delete}
         body |= {"__getstate__": _get_state, "__setstate__": _set_state}
     made = type(cls)(cls.__name__, cls.__bases__, body)
-    made.__init__ = _first_init(made)  # type: ignore[misc]
+    made.__init__ = _first_init(made, kw_only)  # type: ignore[misc]
     return made
 
 
@@ -97,15 +99,15 @@ def _own_field(cls: type, name: str, annotation: object) -> _Field:
     return written.named(name, annotation)
 
 
-def _first_init(cls: Any) -> Callable[..., None]:
+def _first_init(cls: Any, kw_only: bool) -> Callable[..., None]:
     def __init__(self: object, *args: object, **kwargs: object) -> None:  # noqa: N807
-        cls.__init__ = _compiled_init(cls)
+        cls.__init__ = _compiled_init(cls, kw_only)
         cls.__init__(self, *args, **kwargs)
 
     return __init__
 
 
-def _compiled_init(cls: Any) -> Callable[..., None]:
+def _compiled_init(cls: Any, kw_only: bool) -> Callable[..., None]:
     fields = list(cls.__fields__.values())
     scope: dict[str, Any] = {}
     for each in fields:
@@ -115,7 +117,8 @@ def _compiled_init(cls: Any) -> Callable[..., None]:
     lines = [each.assignment() for each in fields]
     if hasattr(cls, "__post_init__"):
         lines.append("self.__post_init__()")
-    parameters = ", ".join(["self", *(each.parameter() for each in fields)])
+    first = ["self", "*"] if kw_only and fields else ["self"]
+    parameters = ", ".join([*first, *(each.parameter() for each in fields)])
     body = "\n ".join(lines or ["pass"])
     exec(f"def __init__({parameters}):\n {body}", scope)
     made: Callable[..., None] = scope["__init__"]

@@ -58,6 +58,12 @@ class Bag:
         self.seen = len(self.things)
 
 
+@ours.dataclass(slots=True, eq=False, kw_only=True)
+class Table:
+    name: str
+    width: int = 4
+
+
 def test_made_by_place_by_name_and_by_default() -> None:
     assert Point(1) == Point(x=1, y=2, tags=()) == Point(1, 2, ())
     assert (Point(7).x, Point(7).y, Point(7).tags, Point(7).note) == (7, 2, (), "")
@@ -115,6 +121,16 @@ def test_not_frozen() -> None:
         hash(bag)
     with pytest.raises(AttributeError):
         bag.more = 1  # type: ignore[attr-defined]
+
+
+def test_by_name_only_and_equal_to_itself_only() -> None:
+    table = Table(name="a")
+    assert (table.name, table.width) == ("a", 4)
+    assert table == table
+    assert table != Table(name="a")
+    assert hash(table) == hash(table)
+    with pytest.raises(TypeError, match="positional"):
+        Table("a")  # type: ignore[misc]
 
 
 def test_matched_by_place() -> None:
