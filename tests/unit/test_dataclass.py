@@ -130,7 +130,7 @@ def test_by_name_only_and_equal_to_itself_only() -> None:
     assert table != Table(name="a")
     assert hash(table) == hash(table)
     with pytest.raises(TypeError, match="positional"):
-        Table("a")  # type: ignore[misc]
+        Table("a")  # type: ignore[call-arg]
 
 
 def test_matched_by_place() -> None:

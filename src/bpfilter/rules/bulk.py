@@ -8,13 +8,13 @@ hold that. A row is a rule; rows of a chain lie together, in the order of its ru
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.dataclass import dataclass, replace
 from bpfilter.rules.model import Address, Chain, Family, Jump, Rule
 
 
