@@ -44,6 +44,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from bpfilter.dataclass import dataclass
+
 KEY_WORDS_MAX = 12
 TUPLES_MAX = 64
 PRUNERS_MAX = 4
@@ -76,6 +78,7 @@ HEADER = struct.Struct("=III52x")
 DESCRIPTOR = struct.Struct("=QIIIIIII28x")
 TUPLE = struct.Struct("=IIII")
 PRUNER = struct.Struct("=IIQ")
+SET = struct.Struct("=Q")
 ENTRY = struct.Struct("=I")
 LONG_RUN = struct.Struct("=I28x")
 CUT = struct.Struct("=BBBxI")
@@ -98,6 +101,17 @@ RUN_MAX = 253
 
 #: Nothing found, and the order that none can have.
 ORDER_NONE = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWords:
+    """How many key words a program has, and which of them are also the words a and b of
+    records and the word of ports (source << 16 | destination)."""
+
+    count: int
+    a: int | None = None
+    b: int | None = None
+    ports: int | None = None
 
 
 def stride(key_words: int) -> int:

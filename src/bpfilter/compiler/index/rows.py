@@ -1,0 +1,81 @@
+"""What the index is built of: a chain's rules as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpfilter.compiler.index.layout import MULTIPLIERS
+from bpfilter.compiler.index.layout import KeyWords as KeyWords
+
+Bools: TypeAlias = NDArray[np.bool_]
+Ints: TypeAlias = NDArray[np.int64]
+U8: TypeAlias = NDArray[np.uint8]
+U16: TypeAlias = NDArray[np.uint16]
+U32: TypeAlias = NDArray[np.uint32]
+U64: TypeAlias = NDArray[np.uint64]
+
+
+@dataclass(eq=False, slots=True)
+class Rows:
+    """Rules of one chain, in one view of it, by ascending order: n rows, K key words.
+
+    `masks` and `values` are the exact tests of key words, a value within its mask; all else
+    is what the record holds (layout.py), ports as inclusive ranges. `hides` tells that the
+    rule is terminal and that the record asks all it asks, so that no packet which the record
+    matches gets to a later rule.
+    """
+
+    order: U32  # [n]
+    pc: U32  # [n], 24 bits
+    masks: U32  # [n, K]
+    values: U32  # [n, K]
+    a_value: U32
+    a_mask: U32
+    b_value: U32
+    b_mask: U32
+    sports: U16  # [n, 2]
+    dports: U16  # [n, 2]
+    proto: U8
+    hides: Bools
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def take(self, which: Ints | Bools) -> Rows:
+        """Give some of the rows."""
+        return Rows(*(getattr(self, column.name)[which] for column in fields(self)))
+
+    def box(self, which: Ints) -> list[NDArray[Any]]:
+        """Give columns that are equal where rows match the same packets."""
+        return [
+            *self.masks[which].T,
+            *self.values[which].T,
+            *(column[which] for column in (self.a_value, self.a_mask, self.b_value, self.b_mask)),
+            *self.sports[which].T,
+            *self.dports[which].T,
+            self.proto[which],
+        ]
+
+
+def classify(columns: Sequence[NDArray[Any]]) -> tuple[Ints, Ints]:
+    """Number the different rows of some columns.
+
+    Gives the place where each class is first, and the class of each row.
+    """
+    mixed = np.zeros(len(columns[0]), np.uint64)
+    for number, column in enumerate(columns):
+        mixed ^= mixed >> np.uint64(29)
+        mixed += column.astype(np.uint64)
+        mixed *= np.uint64(MULTIPLIERS[number % len(MULTIPLIERS)])
+    _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+    if all((column[first][inverse] == column).all() for column in columns):
+        return first, inverse
+    # Two classes have one hash.
+    table = np.column_stack([column.astype(np.uint64) for column in columns])
+    _, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    return first, inverse.reshape(-1)

@@ -1,0 +1,141 @@
+"""The search, in plain Python: what emit.py does as eBPF, for tests and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bpfilter.compiler.index import layout
+from bpfilter.compiler.index.layout import KeyWords
+from bpfilter.dataclass import dataclass
+
+Memory = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What a search sees of a packet: key words, and the words that records test."""
+
+    words: Sequence[int]
+    a: int
+    b: int
+    ports: int
+    proto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The record of lowest order that matches."""
+
+    order: int
+    pc: int
+
+
+@dataclass(slots=True)
+class Walk:
+    """The parts a search took: each pruner, tuple, cut and record it looked at.
+
+    Skipping the records before `from_order` in a long run is a bisection, each step of
+    which counts as a record.
+    """
+
+    pruners: int = 0
+    tuples: int = 0
+    cuts: int = 0
+    records: int = 0
+    found: Found | None = None
+
+    @property
+    def steps(self) -> int:
+        return self.pruners + self.tuples + self.cuts + self.records
+
+
+def walk(
+    memory: Memory, descriptor: int, key: KeyWords, packet: Packet, from_order: int = 0
+) -> Walk:
+    """Find the matching record of lowest order from `from_order` on."""
+    took = Walk()
+    tuples, _, pruners, tuple_at, pruner_at, count, _, _ = layout.DESCRIPTOR.unpack_from(
+        memory, descriptor
+    )
+    stride = layout.stride(key.count)
+    for at in range(pruner_at, pruner_at + pruners * stride, stride):
+        took.pruners += 1
+        base, shift, always = layout.PRUNER.unpack_from(memory, at)
+        here = base + 8 * (_hash(memory, at, packet) >> shift)
+        tuples &= layout.SET.unpack_from(memory, here)[0] | always
+    for number in range(count):
+        base, shift, min_order, _ = layout.TUPLE.unpack_from(memory, tuple_at + number * stride)
+        if took.found is not None and took.found.order < min_order:
+            break
+        if tuples >> number & 1:
+            took.tuples += 1
+            bucket = _hash(memory, tuple_at + number * stride, packet) >> shift
+            _search_bucket(memory, base + 4 * bucket, packet, from_order, took)
+    return took
+
+
+def _hash(memory: Memory, at: int, packet: Packet) -> int:
+    # `at` is a tuple or pruner
+    masks = memory[at + layout.MASKS_OFFSET : at + layout.MASKS_OFFSET + 4 * len(packet.words)]
+    words = zip(packet.words, memoryview(masks).cast("I"), strict=True)
+    return layout.hash_words(word & mask for word, mask in words)
+
+
+def _search_bucket(
+    memory: Memory, entry_at: int, packet: Packet, from_order: int, took: Walk
+) -> None:
+    (entry,) = layout.ENTRY.unpack_from(memory, entry_at)
+    for _ in range(layout.MAX_CUTS):
+        if entry & 0xFF != layout.ENTRY_CUT:
+            break
+        took.cuts += 1
+        word, shift, bits, base = layout.CUT.unpack_from(memory, (entry >> 8) * layout.UNIT)
+        child = packet.words[word] >> shift & (1 << bits) - 1
+        (entry,) = layout.ENTRY.unpack_from(memory, base + 4 * child)
+    count, at = entry & 0xFF, (entry >> 8) * layout.UNIT
+    assert count != layout.ENTRY_CUT, "too many cuts"
+    if count == layout.ENTRY_LONG:
+        (count,) = layout.LONG_RUN.unpack_from(memory, at)
+        at += layout.UNIT
+        if from_order:
+            skipped = _bisect(memory, at, count, from_order, took)
+            at, count = at + skipped * layout.RECORD_BYTES, count - skipped
+    _search_run(memory, at, count, packet, from_order, took)
+
+
+def _bisect(memory: Memory, at: int, count: int, from_order: int, took: Walk) -> int:
+    low, high = 0, count
+    while low < high:
+        took.records += 1
+        middle = (low + high) // 2
+        if layout.RECORD.unpack_from(memory, at + middle * layout.RECORD_BYTES)[0] < from_order:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _search_run(
+    memory: Memory, at: int, count: int, packet: Packet, from_order: int, took: Walk
+) -> None:
+    best = took.found.order if took.found else layout.ORDER_NONE
+    for record_at in range(at, at + count * layout.RECORD_BYTES, layout.RECORD_BYTES):
+        took.records += 1
+        record = layout.RECORD.unpack_from(memory, record_at)
+        order, what = record[:2]
+        if order > best:
+            return
+        if order >= from_order and _matches(record, packet):
+            took.found = Found(order, what & 0xFFFFFF)
+            return
+
+
+def _matches(record: tuple[int, ...], packet: Packet) -> bool:
+    _, what, a_value, a_mask, b_value, b_mask, s_low, s_high, d_low, d_high = record
+    return (
+        packet.a & a_mask == a_value
+        and packet.b & b_mask == b_value
+        and s_low <= packet.ports >> 16 <= s_high
+        and d_low <= packet.ports & 0xFFFF <= d_high
+        and what >> 24 in (0, packet.proto)
+    )
