@@ -14,6 +14,7 @@ import re
 
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.check import check_table
+from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
 from bpfilter.rules.options import RuleParser, format_rule
@@ -51,7 +52,7 @@ def read_saved(
     """Read as `parse_saved`, giving what could be read and every fault, in order."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    reader = _Reader(name, family)
+    reader = SavedReader(name, family)
     for number, line in enumerate(text.split("\n"), 1):
         if len(reader.errors) >= MAX_ERRORS:
             break
@@ -92,7 +93,9 @@ def format_counters(counters: Counters) -> str:
     return f"[{counters.packets}:{counters.bytes}]"
 
 
-class _Reader:
+class SavedReader:
+    """Reads a ruleset line by line; `draft` is the table that is open."""
+
     def __init__(self, name: str, family: Family) -> None:
         self.name = name
         self.family = family
@@ -103,6 +106,7 @@ class _Reader:
         self.skipping = False  # inside a table whose name is unknown
 
     def line(self, line: str, number: int) -> None:
+        """Take the next line, without its newline. Raises: SourceError."""
         if not line or line[0] == "#":
             if len(line) > MAX_LINE_BYTES:
                 self._check_line(line, number)
@@ -159,12 +163,16 @@ class _Reader:
         self.parser = RuleParser(self.family, words[0], self.draft.chains)
 
     def _commit(self) -> None:
+        self.errors += check_table(self.close())
+
+    def close(self) -> Table:
+        """Finish the open table, unchecked."""
         assert self.draft is not None
         table = self.draft.table()
         self.draft = None
         self.tables.pop(table.name, None)  # a second one replaces the first
         self.tables[table.name] = table
-        self.errors += check_table(table)
+        return table
 
     def _chain(self, draft: TableDraft, line: str, number: int) -> None:
         words = _fields(line)
@@ -188,11 +196,14 @@ class _Reader:
         return Counters(int(found[1]), int(found[2]))
 
     def _command(self, draft: TableDraft, line: str, number: int) -> None:
-        counters, offset = self._rule_counters(line, number)
-        span = self._span(line, number)
-        command = self.parser.parse_line(line, span, offset, counters)
+        command = self.command(line, number)
         if command is not None:
-            draft.apply(command, span)
+            draft.apply(command, self._span(line, number))
+
+    def command(self, line: str, number: int) -> Command | None:
+        """Read a command, with counters or without; None if it is for the other family."""
+        counters, offset = self._rule_counters(line, number)
+        return self.parser.parse_line(line, self._span(line, number), offset, counters)
 
     def _rule_counters(self, line: str, number: int) -> tuple[Counters | None, int]:
         if line[0] != "[":
