@@ -60,6 +60,9 @@ LATE = {"numpy", "rich", "pyroute2"}
 BULK = {
     f"bpfilter.compiler.index.{name}"
     for name in ("blob", "buckets", "build", "cuts", "pruners", "rows", "tuples")
+} | {
+    f"bpfilter.rules.{name}"
+    for name in ("bulk", "columns", "cutting", "lexing", "reach", "section")
 }
 
 
