@@ -71,7 +71,6 @@ class Extraction:
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()
-        p.open_packet()
         for extract in EXTRACTORS[self.family]:
             extract(p)
         b.load_map_value(R1, WORDS_MAP)

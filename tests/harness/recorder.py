@@ -76,7 +76,6 @@ class Recorder:
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()
-        p.open_packet()
         for extract in EXTRACTORS[family]:
             extract(p)
         b.mov(R2, 1)

@@ -53,7 +53,6 @@ def emit_program(
     b.mul(R0, counters)
     b.store(R10, layout.offset(frame.COUNTERS), R0, Size.W)
     if wanted:
-        p.open_packet()
         for extract in EXTRACTORS[family]:
             extract(p)
     bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)

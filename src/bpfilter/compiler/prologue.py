@@ -6,8 +6,9 @@ sees: the builder, the packet, and `put`.
 
 Registers: R6 is the `struct sk_buff *`, R7 the `struct nf_hook_state *`, both for the
 whole prologue. R8 and R9 belong to the extractor at work, R0-R5 to whoever calls.
-Packet bytes are read through a dynptr, which, as skb_header_pointer does in the
-kernel's matches, also reads what lies in page fragments.
+Packet bytes are read where they lie, if that is the linear part of the buffer; if not,
+through a dynptr, which, as skb_header_pointer does in the kernel's matches, also reads
+what lies in page fragments (some 50 ns a time).
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from bpfilter.rules.model import Family, Hook
 
 GUARD_FAIL = 1
 GUARD_DROP = 2
+
+#: To read through where no type tells what lies there: `struct kernel_cpustat` is 80 bytes
+#: or more of u64 (include/linux/kernel_stat.h).
+RAW = "kernel_cpustat"
 
 _WIDTH = {1: Size.B, 2: Size.H, 4: Size.W, 8: Size.DW}
 
@@ -121,24 +126,62 @@ class Prologue:
         for offset in range(self.frame.words, self.frame.size, 4):
             b.store(R10, self.frame.offset(offset), R1, Size.W)
 
+    def read(self, start: Reg | int, length: int, missing: str) -> None:
+        """Leave in R0 the address of `length` packet bytes from `start` on, counted from the
+        network header; go to `missing` if the packet has fewer.
+
+        A register is one of R6-R9. Clobbers R1-R5. As `slice`, but fast where the bytes lie in
+        one piece; loads may not cross multiples of 8 from R0.
+        """
+        b = self.b
+        paged, done = b.fresh("paged"), b.fresh("read")
+        self.load_member(R1, R6, "sk_buff", "len")
+        self.load_member(R2, R6, "sk_buff", "data_len")
+        b.sub(R1, R2)
+        if isinstance(start, Reg):
+            b.mov(R2, start)
+            b.add(R2, length)
+            b.jlt(R1, R2, paged)
+            # Since Linux 6.17 the verifier follows exactly what is added to skb->data: it would
+            # walk a loop that adds to `start` step by step. A negated pointer is a mere number.
+            self.load_member(R2, R6, "sk_buff", "data")
+            b.neg(R2)
+            b.mov(R1, start)
+            b.sub(R1, R2)
+        else:
+            b.jlt(R1, start + length, paged)
+            self.load_member(R1, R6, "sk_buff", "data")
+            b.add(R1, start)
+        b.type_id(R2, RAW)
+        b.kfunc("bpf_rdonly_cast")
+        b.jump(done)
+        b.label(paged)
+        self.open_packet()
+        self.slice(start, length)
+        b.jeq(R0, 0, missing)
+        self.cast(R0, RAW)
+        b.label(done)
+
     def open_packet(self) -> None:
-        """Make the dynptr over the packet; it starts at the network header at every hook."""
+        """Make the dynptr over the packet, for `slice`; clobbers R0-R5.
+
+        It starts at the network header at every hook. Without flags this cannot fail.
+        """
         b = self.b
         b.mov(R1, R6)
         b.mov(R2, 0)
         b.mov(R3, R10)
         b.add(R3, self.frame.offset(frame.SCRATCH_DYNPTR))
         b.kfunc("bpf_dynptr_from_skb")
-        b.jne(R0, 0, self.unreadable)
 
-    def slice(self, offset: Reg | int, length: int) -> None:
-        """Leave in R0 a pointer to `length` packet bytes at `offset`, or 0 if there are fewer.
+    def slice(self, start: Reg | int, length: int) -> None:
+        """Leave in R0 a pointer to `length` packet bytes at `start`, or 0 if there are fewer.
 
         At most 40 bytes; clobbers R1-R5. The bytes stay readable until the next call.
         """
         assert 0 < length <= frame.SCRATCH_THOFF - frame.SCRATCH_BUFFER
         b = self.b
-        b.mov(R2, offset)
+        b.mov(R2, start)
         b.mov(R1, R10)
         b.add(R1, self.frame.offset(frame.SCRATCH_DYNPTR))
         b.mov(R3, R10)
@@ -175,12 +218,12 @@ class Prologue:
         """dst = `width` bytes at the address `src + offset`, a number; faulting reads give 0.
 
         For what has no type a program can name, and for addresses it calculates; clobbers
-        R0-R5. Any struct that begins with 64 bits of integer serves to read through.
+        R0-R5.
         """
         self.b.mov(R1, src)
         if offset:
             self.b.add(R1, offset)
-        self.b.type_id(R2, "timespec64")
+        self.b.type_id(R2, RAW)
         self.b.kfunc("bpf_rdonly_cast")
         self.b.load(dst, R0, 0, _WIDTH[width])
 

@@ -108,9 +108,10 @@ class World:
     def _lay_down(self, packet: Packet) -> None:
         self.captured = len(packet.data)
         self.length = packet.length or self.captured
-        self.linear = self.captured if self._linear is None else self._linear
+        self.linear = self.captured if self._linear is None else min(self._linear, self.captured)
         self._buffer.data[:] = packet.link.rjust(HEADROOM, b"\0") + packet.data
         self.skb["len"] = self.length
+        self.skb["data_len"] = self.length - self.linear
         self.skb["mac_header"] = HEADROOM - len(packet.link) if packet.link else MAC_HEADER_UNSET
 
     def _socket(self, owner: Owner | None) -> int:

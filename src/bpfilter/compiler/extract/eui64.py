@@ -39,8 +39,7 @@ def extract(p: Prologue) -> None:
     b.be16(R1)
     b.jne(R1, ETH_P_IPV6, done)
     _identifier(p)
-    p.slice(IPV6.SADDR + 8, 8)
-    b.jeq(R0, 0, p.unreadable)
+    p.read(IPV6.SADDR + 8, 8, p.unreadable)
     for word, made in enumerate((R8, R9)):
         b.load(R1, R0, 4 * word, Size.W)
         b.be32(R1)

@@ -196,10 +196,10 @@ def extract(p: Prologue) -> None:
     b = p.b
     failed, ended = b.fresh("failed"), b.fresh("ended")
     leave_failed, leave = b.fresh("leave"), b.fresh("leave")
-    p.slice(0, IPV6.BYTES)
-    b.jeq(R0, 0, p.unreadable)
+    p.read(0, IPV6.BYTES, p.unreadable)
     b.load(R8, R0, IPV6.NEXTHDR, Size.B)
     b.mov(R9, IPV6.BYTES)
+    p.open_packet()
     with loop(p, {leave_failed: failed, leave: ended}):
         extension = b.fresh("extension")
         _mask(p, EXTHDR.NONE, MASK_NONE, leave)

@@ -72,8 +72,7 @@ def _refuse_vrf(p: Prologue) -> None:
 def _address(p: Prologue, ends: Ends) -> None:
     b = p.b
     known, found, none, done = (b.fresh(name) for name in ("known", "found", "none", "done"))
-    p.slice(ends.header_offset, 4)
-    b.jeq(R0, 0, p.unreadable)
+    p.read(ends.header_offset, 4, p.unreadable)
     b.load(R1, R0, 0, Size.W)
     b.be32(R1)
     p.store_scratch(trie.KEY, R1)

@@ -11,8 +11,7 @@ from bpfilter.plan import fields
 
 def extract(p: Prologue) -> None:
     b = p.b
-    p.slice(0, IPV4.BYTES)
-    b.jeq(R0, 0, p.unreadable)
+    p.read(0, IPV4.BYTES, p.unreadable)
     b.mov(R8, R0)
     p.put_be_words(fields.SADDR, R8, IPV4.SADDR, 1, R1)
     p.put_be_words(fields.DADDR, R8, IPV4.DADDR, 1, R1)

@@ -29,8 +29,7 @@ WALKED = (
 
 def extract(p: Prologue) -> None:
     b = p.b
-    p.slice(0, IPV6.BYTES)
-    b.jeq(R0, 0, p.unreadable)
+    p.read(0, IPV6.BYTES, p.unreadable)
     b.mov(R8, R0)
     p.put_be_words(fields.SADDR, R8, IPV6.SADDR, 4, R1)
     p.put_be_words(fields.DADDR, R8, IPV6.DADDR, 4, R1)
@@ -79,6 +78,7 @@ def _walk(p: Prologue) -> None:
 def _headers(p: Prologue, bad: str, lost: str, found: str) -> None:
     b = p.b
     leave_bad, leave_lost, leave_found = (b.fresh("leave") for _ in range(3))
+    p.open_packet()
     with loop(p, {leave_bad: bad, leave_lost: lost, leave_found: found}):
         _jump_unless_walked(p, leave_found)
         exthdr.note(p)

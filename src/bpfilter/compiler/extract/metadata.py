@@ -41,8 +41,7 @@ def _pkttype(p: Prologue) -> None:
     if p.family is Family.IPV6:
         b.mov(R1, PACKET_MULTICAST)
     else:
-        p.slice(IPV4.DADDR, 1)
-        b.jeq(R0, 0, p.unreadable)
+        p.read(IPV4.DADDR, 1, p.unreadable)
         b.load(R2, R0, 0, Size.B)
         b.and_(R2, 0xF0)
         b.mov(R1, PACKET_MULTICAST)

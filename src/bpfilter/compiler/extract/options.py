@@ -39,6 +39,7 @@ def _walk(p: Prologue, listed: Field) -> None:
     b.jeq(R9, 0, done)
     b.mov(R1, 0)
     p.store_word(count, R1)
+    p.open_packet()
     p.slice(R9, EXTHDR.OPTIONS)
     b.jeq(R0, 0, done)
     b.load(R8, R0, EXTHDR.LENGTH, Size.B)

@@ -32,6 +32,7 @@ def extract(p: Prologue) -> None:
     leave_bad, leave = b.fresh("leave"), b.fresh("leave")
     jump_unless_first(p, IPPROTO.SCTP, done)
     p.load_scratch(R9, frame.SCRATCH_THOFF)
+    p.open_packet()
     p.slice(R9, SCTP.BYTES)
     b.jeq(R0, 0, done)
     b.add(R9, SCTP.BYTES)

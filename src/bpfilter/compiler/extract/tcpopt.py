@@ -37,9 +37,8 @@ def _tcp(p: Prologue) -> None:
     b = p.b
     bad, walked, done = (b.fresh(name) for name in ("bad", "walked", "options"))
     jump_unless_first(p, IPPROTO.TCP, done)
-    p.load_scratch(R1, frame.SCRATCH_THOFF)
-    p.slice(R1, TCP.BYTES)
-    b.jeq(R0, 0, done)
+    p.load_scratch(R9, frame.SCRATCH_THOFF)
+    p.read(R9, TCP.BYTES, done)
     b.load(R9, R0, TCP.DOFF, Size.B)
     b.rsh(R9, 4)
     b.lsh(R9, 2)
@@ -61,9 +60,8 @@ def _dccp(p: Prologue) -> None:
     b = p.b
     bad, walked, done = (b.fresh(name) for name in ("bad", "walked", "options"))
     jump_unless_first(p, IPPROTO.DCCP, done)
-    p.load_scratch(R1, frame.SCRATCH_THOFF)
-    p.slice(R1, DCCP.BYTES)
-    b.jeq(R0, 0, done)
+    p.load_scratch(R9, frame.SCRATCH_THOFF)
+    p.read(R9, DCCP.BYTES, done)
     b.load(R9, R0, DCCP.DOFF, Size.B)
     b.lsh(R9, 2)
     b.load(R1, R0, DCCP.TYPE, Size.B)
@@ -103,6 +101,7 @@ def _walk(p: Prologue, seen: Field) -> None:
     # Options from R8 up to R9, all within the packet.
     b = p.b
     leave, done = b.fresh("leave"), b.fresh("walked")
+    p.open_packet()
     with loop(p, {leave: done}):
         last, single, known = (b.fresh(name) for name in ("last", "single", "known"))
         b.jge(R8, R9, leave)

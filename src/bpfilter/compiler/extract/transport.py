@@ -123,9 +123,8 @@ def _ecn(p: Prologue) -> None:
     b = p.b
     none = b.fresh("no_ecn")
     b.jne(R8, IPPROTO.TCP, none)
-    p.load_scratch(R1, frame.SCRATCH_THOFF)
-    p.slice(R1, TCP.BYTES)
-    b.jeq(R0, 0, none)
+    p.load_scratch(R9, frame.SCRATCH_THOFF)
+    p.read(R9, TCP.BYTES, none)
     b.mov(R9, R0)
     _tcp(p)
     p.put_constant(fields.ECN_TCP, 1)
@@ -165,9 +164,8 @@ def _header(p: Prologue, header: Header, done: str) -> None:
     b = p.b
     if p.wants(header.guard):
         short = b.fresh("short")
-        p.load_scratch(R1, frame.SCRATCH_THOFF)
-        p.slice(R1, header.size)
-        b.jeq(R0, 0, short)
+        p.load_scratch(R9, frame.SCRATCH_THOFF)
+        p.read(R9, header.size, short)
         b.mov(R9, R0)
         if header.has_ports:
             _ports(p)
@@ -178,9 +176,8 @@ def _header(p: Prologue, header: Header, done: str) -> None:
         p.put_constant(header.guard, GUARD_DROP)
     if header.has_ports and p.wants(fields.PORTS_GUARD):
         none = b.fresh("no_ports")
-        p.load_scratch(R1, frame.SCRATCH_THOFF)
-        p.slice(R1, PORTS.BYTES)
-        b.jeq(R0, 0, none)
+        p.load_scratch(R9, frame.SCRATCH_THOFF)
+        p.read(R9, PORTS.BYTES, none)
         b.mov(R9, R0)
         _ports(p)
         b.jump(done)
