@@ -79,3 +79,13 @@ def classify(columns: Sequence[NDArray[Any]]) -> tuple[Ints, Ints]:
     table = np.column_stack([column.astype(np.uint64) for column in columns])
     _, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
     return first, inverse.reshape(-1)
+
+
+def hash_rows(words: U32, masks: U32) -> U64:
+    """Give layout.hash_words of each row's words, under one mask or one per row."""
+    out = np.zeros(len(words), np.uint64)
+    for k in range(words.shape[1]):
+        mask = masks[..., k]
+        if mask.any():
+            out += (words[:, k] & mask).astype(np.uint64) * np.uint64(MULTIPLIERS[k])
+    return out
