@@ -62,7 +62,7 @@ BULK = {
     for name in ("blob", "buckets", "build", "cuts", "pruners", "rows", "tuples")
 } | {
     f"bpfilter.rules.{name}"
-    for name in ("bulk", "columns", "cutting", "lexing", "reach", "section")
+    for name in ("bulk", "columns", "cutting", "keys", "lexing", "reach", "section")
 }
 
 

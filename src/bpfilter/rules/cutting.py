@@ -1,42 +1,24 @@
 """Lines of rules cut in two: the values in slots, and the rest, which is the line's key.
 
-Lines with the same key are the same but for slots: a mark stands where each value was,
-a control character, which no text has that comes here. Only plain values are cut out, at
-the places iptables-save has them, each slot once in a line; all else stays in the key
-and is for the ordinary reader to judge, with the first line of each key.
+Only plain values are cut out, at the places iptables-save has them, each slot once in a
+line; all else stays in the key (`keys.py`) and is for the ordinary reader to judge, with
+one line of each key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bpfilter.rules import lexing
 from bpfilter.rules.columns import Columns
+from bpfilter.rules.keys import COUNTERS_MARK, MARKS, Found, Keys, eights_of
 from bpfilter.rules.lexing import Flags, Places, Quotes
 from bpfilter.rules.model import Family
 from bpfilter.rules.shapes import Slot
-
-#: Counters in front of a rule; they are no slot of a shape, as every rule has counters.
-_COUNTERS_MARK = 0x0E
-#: An address has the mark of its slot plus how many words, less one, its mask reaches into.
-_MARKS: dict[Slot, int] = {
-    Slot.CHAIN: 0x0F,
-    Slot.TARGET: 0x10,
-    Slot.SPORTS: 0x11,
-    Slot.DPORTS: 0x12,
-    Slot.COMMENT: 0x13,
-    Slot.SOURCE: 0x14,
-    Slot.DESTINATION: 0x18,
-}
-_SLOTS: dict[int, Slot] = {
-    mark + more: slot
-    for slot, mark in _MARKS.items()
-    for more in range(4 if slot in (Slot.SOURCE, Slot.DESTINATION) else 1)
-}
 
 #: Where values stand; as iptables-save writes the options, with the blank after them.
 _OPTIONS: dict[Slot, tuple[bytes, ...]] = {
@@ -58,27 +40,6 @@ _MAX_PLAIN_BYTES = 60
 _DASH, _BLANK, _QUOTE, _OPEN, _COLON, _CLOSE = b'- "[:]'
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """A slot's values: rows ascending, where the bytes start and end, and the mark for each."""
-
-    slot: Slot
-    row: Places
-    at: Places
-    end: Places
-    mark: NDArray[np.uint8]
-
-
-def slots_in(key: bytes) -> frozenset[Slot]:
-    """Name the slots of a key."""
-    return frozenset(slot for mark, slot in _SLOTS.items() if mark in key)
-
-
-def has_counters(key: bytes) -> bool:
-    """Tell whether the columns have the counters of lines with this key."""
-    return _COUNTERS_MARK in key
-
-
 class Cutter:
     """Cuts lines of one table into `columns`; `chains` may be slots, with their indexes."""
 
@@ -86,19 +47,15 @@ class Cutter:
         self.columns = columns
         self.chains = chains
         self.data = np.frombuffer(columns.text.data, np.uint8)
-        # A view of the eight bytes from each place on.
-        self.eights = np.ndarray((len(self.data) - 7,), "<u8", columns.text.data, strides=(1,))
+        self.eights = eights_of(columns.text.data)
 
-    def cut(
-        self, first_row: int, starts: Places, stops: Places
-    ) -> tuple[list[bytes], list[Found]]:
+    def cut(self, first_row: int, starts: Places, stops: Places) -> Keys:
         """Cut the lines between these places, which are rows from `first_row` on.
 
-        Gives the keys, and what was found, in rows from 0; the columns have the values.
+        Gives their keys, of rows from 0 on; the columns have the values.
         """
-        lines = _Lines(self, first_row, starts, stops)
-        found = lines.find()
-        return lines.keys(found), found
+        found = _Lines(self, first_row, starts, stops).find()
+        return Keys(self.columns.text.data, starts, stops, found)
 
 
 class _Lines:
@@ -111,7 +68,7 @@ class _Lines:
         self.stops = stops
         self.quotes: Quotes | None = None
         self.plain: Flags = np.ones(len(starts), np.bool_)
-        self.counted: list[tuple[Places, Places]] = []
+        self.found: list[Found] = []
 
     def find(self) -> list[Found]:
         bodies = self._skip_counters()
@@ -121,15 +78,15 @@ class _Lines:
             self.quotes = lexing.quotes(self.data, self.starts, self.stops)
             self.plain &= ~self.quotes.odd
         rows = np.flatnonzero(self.plain)
-        found = [self._chains(Slot.CHAIN, rows, bodies[rows] + len(_APPEND))]
+        self._chains(Slot.CHAIN, rows, bodies[rows] + len(_APPEND))
         dashes = self._dashes()
         eights = self.cutter.eights[dashes]
         for slot, words in _OPTIONS.items():
             at = dashes[np.logical_or.reduce([_starts_with(eights, word) for word in words])]
             rows, at = self._once_in_plain_lines(at)
             if len(at):
-                found.append(self._read(slot, rows, at + len(words[0])))
-        return [each for each in found if len(each.row)]
+                self._read(slot, rows, at + len(words[0]))
+        return self.found
 
     # `[packets:bytes] -A …`: gives where the command starts.
     def _skip_counters(self) -> Places:
@@ -145,7 +102,7 @@ class _Lines:
         rows, at, end = rows[good], at[good], end[good] + 1
         self.columns.counters[rows + self.first_row, 0] = packets[good]
         self.columns.counters[rows + self.first_row, 1] = size[good]
-        self.counted.append((at, end))
+        self._keep(COUNTERS_MARK, rows, at, end)
         bodies = self.starts.copy()
         bodies[rows] = end + 1
         return bodies
@@ -168,16 +125,17 @@ class _Lines:
         alone[:-1] &= ~again
         return rows[alone], at[alone]
 
-    def _read(self, slot: Slot, rows: Places, at: Places) -> Found:
+    def _read(self, slot: Slot, rows: Places, at: Places) -> None:
         if slot is Slot.TARGET:
-            return self._chains(slot, rows, at)
-        if slot is Slot.COMMENT:
-            return self._comments(rows, at)
-        if slot in (Slot.SPORTS, Slot.DPORTS):
-            return self._ports(slot, rows, at)
-        return self._addresses(slot, rows, at)
+            self._chains(slot, rows, at)
+        elif slot is Slot.COMMENT:
+            self._comments(rows, at)
+        elif slot in (Slot.SPORTS, Slot.DPORTS):
+            self._ports(slot, rows, at)
+        else:
+            self._addresses(slot, rows, at)
 
-    def _addresses(self, slot: Slot, rows: Places, at: Places) -> Found:
+    def _addresses(self, slot: Slot, rows: Places, at: Places) -> None:
         read = lexing.ipv4 if self.columns.family is Family.IPV4 else lexing.ipv6
         values = read(self.data, at)
         assert values.length is not None
@@ -187,16 +145,16 @@ class _Lines:
         into = rows + self.first_row
         getattr(self.columns, slot)[into] = values.value[good] & masks
         getattr(self.columns, f"{slot}_mask")[into] = masks
-        mark = (length - 1) // 32 + _MARKS[slot]
-        return Found(slot, rows, at[good], values.end[good], mark.astype(np.uint8))
+        mark = (length - 1) // 32 + MARKS[slot]
+        self._keep(mark, rows, at[good], values.end[good])
 
-    def _ports(self, slot: Slot, rows: Places, at: Places) -> Found:
+    def _ports(self, slot: Slot, rows: Places, at: Places) -> None:
         values = lexing.ports(self.data, at)
         rows = rows[values.good]
         getattr(self.columns, slot)[rows + self.first_row] = values.value[values.good]
-        return _found(slot, rows, at, values.end, values.good)
+        self._keep(MARKS[slot], rows, at[values.good], values.end[values.good])
 
-    def _chains(self, slot: Slot, rows: Places, at: Places) -> Found:
+    def _chains(self, slot: Slot, rows: Places, at: Places) -> None:
         if not self.cutter.chains:
             rows = at = rows[:0]
         end, good = lexing.word_ends(self.data, at, _MAX_CHAIN_BYTES)
@@ -211,9 +169,9 @@ class _Lines:
         rows = rows[good]
         column = self.columns.chain if slot is Slot.CHAIN else self.columns.jump
         column[rows + self.first_row] = index[good]
-        return _found(slot, rows, at, end, good)
+        self._keep(MARKS[slot], rows, at[good], end[good])
 
-    def _comments(self, rows: Places, at: Places) -> Found:
+    def _comments(self, rows: Places, at: Places) -> None:
         whole = _starts_with(self.cutter.eights[at - 8], b"comment ")
         rows, at = rows[whole], at[whole]
         end, good = lexing.word_ends(self.data, at, _MAX_PLAIN_BYTES)
@@ -226,27 +184,12 @@ class _Lines:
         rows = rows[good]
         into = rows + self.first_row
         self.columns.comment[into, 0], self.columns.comment[into, 1] = at[good], end[good]
-        return _found(Slot.COMMENT, rows, at, end, good)
+        self._keep(MARKS[Slot.COMMENT], rows, at[good], end[good])
 
-    def keys(self, found: list[Found]) -> list[bytes]:
-        """Give what is left of each line, with marks."""
-        first, last = int(self.starts[0]), int(self.stops[-1])
-        left = self.data[first:last].copy()
-        dropped = np.zeros(len(left) + 1, np.bool_)
-        for at, end in [*((each.at, each.end) for each in found), *self.counted]:
-            dropped[at - first + 1] ^= True
-            dropped[end - first] ^= True
-        for each in found:
-            left[each.at - first] = each.mark
-        for at, _ in self.counted:
-            left[at - first] = _COUNTERS_MARK
-        kept = ~np.logical_xor.accumulate(dropped)[:-1]
-        lines = left[kept].tobytes().split(b"\n")
-        if len(lines) == len(self.starts):
-            return lines
-        # Comments lie between: every newline is a line's end, and none was dropped.
-        newlines = np.flatnonzero(self.data[first:last] == ord("\n")) + first
-        return [lines[at] for at in np.searchsorted(newlines, self.starts).tolist()]
+    def _keep(self, mark: int | NDArray[Any], rows: Places, at: Places, end: Places) -> None:
+        if len(rows):
+            marks = np.broadcast_to(np.asarray(mark, np.uint8), rows.shape)
+            self.found.append(Found(rows, at, end, marks))
 
 
 def _starts_with(eights: NDArray[np.uint64], word: bytes) -> Flags:
@@ -255,8 +198,3 @@ def _starts_with(eights: NDArray[np.uint64], word: bytes) -> Flags:
     shift = np.uint64(64 - 8 * len(word))
     same: Flags = eights << shift == np.uint64(int.from_bytes(word, "little")) << shift
     return same
-
-
-def _found(slot: Slot, rows: Places, at: Places, end: Places, good: Flags) -> Found:
-    mark = np.full(len(rows), _MARKS[slot], np.uint8)
-    return Found(slot, rows, at[good], end[good], mark)

@@ -21,6 +21,7 @@ An extension is a frozen dataclass in `ext/`, registered by decorator:
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -147,14 +148,19 @@ class Registry:
     def match(self, name: str, family: Family) -> Any | None:
         """Give the class of a match, None if this family has none of the name."""
         if (name, family) not in self.matches:
-            importlib.import_module(self.package).load("match", name)
+            self._load("match", name)
         return self.matches.get((name, family))
 
     def find_target(self, name: str, family: Family) -> Any | None:
         """Give the class of a target, None if this family has none (then it is a chain)."""
         if (name, family) not in self.targets:
-            importlib.import_module(self.package).load("target", name)
+            self._load("target", name)
         return self.targets.get((name, family))
+
+    # Asked for every name of a chain, so the import system is asked once.
+    def _load(self, kind: str, name: str) -> None:
+        package: Any = sys.modules.get(self.package) or importlib.import_module(self.package)
+        package.load(kind, name)
 
 
 REGISTRY = Registry()

@@ -1,6 +1,6 @@
 """The rules of one table: from lines to columns.
 
-What a line says is known from its key (`cutting.py`) once a line with that key has been
+What a line says is known from its key (`keys.py`) once a line with that key has been
 read by RuleParser. That the values were cut out of the right places is not taken for
 granted: the first rule of every key must have them where the columns say, and a few
 others are read both ways and compared.
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from bpfilter.errors import RuleSyntaxError
 from bpfilter.rules.columns import BulkTable, Columns, Text
-from bpfilter.rules.cutting import Cutter, Found, has_counters, slots_in
+from bpfilter.rules.cutting import Cutter
 from bpfilter.rules.edit import TableDraft
+from bpfilter.rules.keys import Keys, has_counters, slots_in
 from bpfilter.rules.lexing import Places
 from bpfilter.rules.model import TABLES, Jump, Rule
 from bpfilter.rules.reach import is_sound
@@ -68,19 +69,30 @@ class Section:
         cutter = Cutter(self.columns, _targets(self.draft))
         for first in range(0, len(self.shape), _BLOCK_LINES):
             block = slice(first, first + _BLOCK_LINES)
-            keys, found = cutter.cut(first, self.starts[block], self.stops[block])
-            numbers = []
-            for row, key in enumerate(keys):
-                number = self.known.get(key)
-                if number is None:
-                    number = self._new(key, first + row)
-                while number < 0:
-                    key = _restored(key, self.misread[~number], row, found, self.text)
-                    number = self.known.get(key)
-                    if number is None:
-                        number = self._new(key, first + row)
-                numbers.append(number)
-            self.shape[block] = numbers
+            keys = cutter.cut(first, self.starts[block], self.stops[block])
+            shape = self.shape[block]
+            for rows in keys.alike():
+                number = self._number(keys, int(rows[0]), first)
+                if number >= 0:
+                    shape[rows] = number
+                else:
+                    for row in rows.tolist():
+                        shape[row] = self._restored(keys, row, first)
+
+    # The number in `known` of a row's key, but for slots of these.
+    def _number(
+        self, keys: Keys, row: int, first: int, without: frozenset[Slot] = frozenset()
+    ) -> int:
+        key = keys.key(row, without)
+        known = self.known.get(key)
+        return self._new(key, first + row) if known is None else known
+
+    # The shape of a row whose slots are not all slots: the values of those stay in its key.
+    def _restored(self, keys: Keys, row: int, first: int) -> int:
+        without: frozenset[Slot] = frozenset()
+        while (number := self._number(keys, row, first, without)) < 0:
+            without |= self.misread[~number]
+        return number
 
     # Reads a row with a new key; gives its number in `known`.
     def _new(self, key: bytes, row: int) -> int:
@@ -201,18 +213,6 @@ def _samples(table: BulkTable) -> Iterator[int]:
 
 
 _COLUMNS = {slot: "jump" if slot is Slot.TARGET else slot.value for slot in Slot}
-
-
-def _restored(
-    key: bytes, slots: frozenset[Slot], row: int, found: list[Found], text: Text
-) -> bytes:
-    """Give a key with the values of these slots put back."""
-    for each in found:
-        if each.slot in slots:
-            at = int(np.searchsorted(each.row, row))
-            value = text.data[int(each.at[at]) : int(each.end[at])]
-            key = key.replace(bytes([int(each.mark[at])]), value)
-    return key
 
 
 # Chains that a rule may jump to, and that only a plain word can mean.

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from bpfilter.dataclass import replace
-from bpfilter.rules.model import Address, Jump, Match, Rule
+from bpfilter.rules.model import Address, Jump, Rule
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
