@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING
 from bpfilter.cli import common
 from bpfilter.cli.usage import deadline
 from bpfilter.errors import Error
-from bpfilter.rules.model import Family, Ruleset
+from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
     from bpfilter.firewall.confirm import Pending
     from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.live import Firewall
+    from bpfilter.firewall.prepare import SavedText
 
 EPILOG = """\
 FILE is what iptables-save or ip6tables-save prints, with the filter table alone. It replaces
 the rules of its family that bpfilter has in force, all of them or, on any error, none; each
-packet meets the old rules or the new ones. Rules that stay keep their counters. A rule that
-cannot be enforced exactly as written is refused, with file, line and reason.
+packet meets the old rules or the new ones. Rules that stay keep their counters. Policies that
+FILE does not declare (':INPUT DROP [0:0]') stay as they are in force, as with iptables-restore;
+where nothing is in force they are ACCEPT. A rule that cannot be enforced exactly as written is
+refused, with file, line and reason.
 
 Whether FILE is IPv4 or IPv6 is told by -4 or -6, or else by its first line as iptables-save
 writes it, by a name that ends in .v4 or .v6, or by the addresses in it.
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     rulesets = []
     for path in args.files:
         with common.progress(f"reading {path}"):
-            rulesets.append((path, common.read_ruleset(path, args.family)))
+            rulesets.append((path, common.read_saved(path, args.family)))
     families = [ruleset.family for _, ruleset in rulesets]
     if len(set(families)) != len(families):
         raise common.FileError("two files of the same family; apply them one after the other")
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
+def _verify(firewall: Firewall, path: str, ruleset: SavedText) -> None:
     with common.progress(f"compiling and verifying {path}"):
         verified = firewall.verify(ruleset)
     sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
@@ -96,7 +99,7 @@ def _verify(firewall: Firewall, path: str, ruleset: Ruleset) -> None:
 
 
 def _apply(
-    firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace
+    firewall: Firewall, path: str, ruleset: SavedText, args: argparse.Namespace
 ) -> Generation:
     started = time.monotonic()
     with common.progress(f"compiling and loading {path}"):
@@ -113,7 +116,7 @@ def _apply(
 
 
 def _apply_confirmed(
-    firewall: Firewall, path: str, ruleset: Ruleset, args: argparse.Namespace
+    firewall: Firewall, path: str, ruleset: SavedText, args: argparse.Namespace
 ) -> int:
     from bpfilter.firewall import confirm
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from bpfilter.cli.usage import seconds
 from bpfilter.errors import Error, RuleSyntaxError, SourceError
 from bpfilter.rules.model import Family, Ruleset
+
+if TYPE_CHECKING:
+    from bpfilter.firewall.prepare import SavedText
+
+T = TypeVar("T")
 
 FAMILIES = (Family.IPV4, Family.IPV6)
 
@@ -34,7 +39,12 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def name_on(stream: TextIO | None) -> str:
     """Give our name as messages begin with it."""
-    return "\x1b[1;31mbpfilter\x1b[0m" if is_terminal(stream) else "bpfilter"
+    return styled("bpfilter", "1;31", stream)
+
+
+def styled(text: str, style: str, stream: TextIO | None) -> str:
+    """Give text as it is shown there; `style` is the parameters of SGR (ECMA-48, 8.3.117)."""
+    return f"\x1b[{style}m{text}\x1b[0m" if is_terminal(stream) else text
 
 
 @contextmanager
@@ -97,21 +107,38 @@ def read_ruleset(path: str, family: Family | None) -> Ruleset:
     """
     from bpfilter.rules.saved import parse_saved
 
+    return _in_family(path, family, parse_saved)
+
+
+def read_saved(path: str, family: Family | None) -> SavedText:
+    """Read a save file as `read_ruleset`, to be put in force.
+
+    Raises: FileError, SourceError.
+    """
+    from bpfilter.firewall.prepare import SavedText
+
+    def read(data: bytes, name: str, family: Family) -> SavedText:
+        saved = SavedText(data, name, family)
+        assert saved.readable
+        return saved
+
+    return _in_family(path, family, read)
+
+
+def _in_family(path: str, family: Family | None, read: Callable[[bytes, str, Family], T]) -> T:
     name = "<stdin>" if path == "-" else path
     data = read_input(path)
+    family = family or guess_family(name, data)
     if family is not None:
-        return parse_saved(data, name, family)
-    guess = guess_family(name, data)
-    if guess is not None:
-        return parse_saved(data, name, guess)
+        return read(data, name, family)
     try:
-        return parse_saved(data, name, Family.IPV4)
+        return read(data, name, Family.IPV4)
     except RuleSyntaxError:
         raise
     except SourceError as error:
         # Addresses or words of the other family? Only then is the first error not the one.
         try:
-            return parse_saved(data, name, Family.IPV6)
+            return read(data, name, Family.IPV6)
         except SourceError:
             raise error from None
 

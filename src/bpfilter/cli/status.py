@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
@@ -12,7 +13,11 @@ from bpfilter.dataclass import asdict
 from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
+    from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.status import FamilyStatus, Status
+
+COLUMNS = ("hook", "priority", "link", "program", "instructions", "jited bytes")
+BOLD, YELLOW = "1", "33"
 
 EPILOG = """\
 Prints, for each family, which rules are in force since when, how many instructions and
@@ -41,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
 
     status = Firewall(args.netns).status()
     if args.json:
+        import json
+
         print(json.dumps(_plain(status)))
     else:
         _print(status)
@@ -54,49 +61,55 @@ def _plain(status: Status) -> dict[str, object]:
         for hook in family["hooks"]:
             hook["hook"] = hook["hook"].name
         if family["generation"]:
-            for name in ("text", "family"):
-                del family["generation"][name]
+            del family["generation"]["family"]
     return data
 
 
 def _print(status: Status) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"network namespace {status.netns_inode}, pins in {status.pins}")
+    print(f"network namespace {status.netns_inode}, pins in {status.pins}")
     for family in status.families:
-        generation = family.generation
-        name = "IPv4" if family.family is Family.IPV4 else "IPv6"
-        if generation is None and not family.problems:
-            console.print(f"[bold]{name}[/bold]: no rules in force")
+        name = _bold("IPv4" if family.family is Family.IPV4 else "IPv6")
+        if family.generation is None and not family.problems:
+            print(f"{name}: no rules in force")
             continue
-        console.print(f"[bold]{name}[/bold]: {escape(_summary(family))}")
-        if generation is not None:
-            table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-            for column in ("hook", "priority", "link", "program", "instructions", "jited bytes"):
-                table.add_column(column, justify="left" if column == "hook" else "right")
-            loaded = {program.hook: program for program in generation.programs}
-            for hook in family.hooks:
-                program = loaded[hook.hook.name]
-                table.add_row(
-                    hook.hook.name,
-                    str(hook.priority),
-                    "gone" if hook.link_id is None else str(hook.link_id),
-                    str(program.id),
-                    str(program.instructions),
-                    str(program.jited_bytes),
-                )
-            console.print(table)
+        print(f"{name}: {_summary(family)}")
+        if family.generation is not None:
+            _print_hooks(family, family.generation)
         for problem in family.problems:
-            console.print(f"[yellow]warning[/yellow]: {escape(problem)}")
+            print(f"{common.styled('warning', YELLOW, sys.stdout)}: {problem}")
 
     if status.stale:
-        console.print(
+        print(
             "nothing but their rules keeps these network namespaces: "
             f"{', '.join(status.stale)}; 'bpfilter clear --stale' lets them go"
         )
+
+
+def _print_hooks(family: FamilyStatus, generation: Generation) -> None:
+    loaded = {program.hook: program for program in generation.programs}
+    rows: list[Sequence[object]] = [COLUMNS]
+    for hook in family.hooks:
+        program = loaded[hook.hook.name]
+        link = "gone" if hook.link_id is None else hook.link_id
+        sizes = (program.instructions, program.jited_bytes)
+        rows.append((hook.hook.name, hook.priority, link, program.id, *sizes))
+    head, *lines = _aligned(rows)
+    print(_bold(head), *lines, sep="\n")
+
+
+def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:
+    # The first column to the left, the others, which are numbers, to the right.
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [f"{first!s:<{widths[0]}}"]
+        cells += [f"{cell!s:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join(cells))
+    return lines
+
+
+def _bold(text: str) -> str:
+    return common.styled(text, BOLD, sys.stdout)
 
 
 def _summary(family: FamilyStatus) -> str:

@@ -19,55 +19,25 @@ from bpfilter.bpf.program import Program
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
-from bpfilter.errors import Error, RuleError, StateError
-from bpfilter.firewall import conntrack, counters, dispatch
+from bpfilter.errors import Error, StateError
+from bpfilter.firewall import carry, conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram
+from bpfilter.firewall.lines import Lines
+from bpfilter.firewall.prepare import Prepared
 from bpfilter.firewall.store import Store
 from bpfilter.kernel.api import Kernel
-from bpfilter.rules.check import check_ruleset
-from bpfilter.rules.model import Family, Hook, Ruleset, Table
-from bpfilter.rules.saved import format_saved, parse_saved
+from bpfilter.rules.model import Family, Hook
 
 log = logging.getLogger(__name__)
-
-TABLE = "filter"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A ruleset in the kernel, attached to nothing; `programs` describes what was loaded."""
+    """A ruleset's maps and programs in the kernel, attached to nothing."""
 
-    compiled: Compiled
     maps: dict[str, Map]
     programs: dict[Hook, Program]
     seconds: float
-
-
-def filter_table(ruleset: Ruleset) -> Table:
-    """Give the table to enforce.
-
-    Raises: RuleError (a group's first, the others as notes) if rules are wrong, or belong
-    to a table that is not enforced yet.
-    """
-    problems = list(check_ruleset(ruleset))
-    for table, _, _, rule in ruleset.rules():
-        if table.name != TABLE:
-            problems.append(
-                RuleError(
-                    f"table '{table.name}' is not enforced by this version; keep its rules "
-                    f"in {ruleset.family.command}, and apply the filter table alone",
-                    rule.span,
-                )
-            )
-    if problems:
-        first, *others = problems
-        for other in others:
-            first.add_note(str(other))
-        raise first
-    found = ruleset.table(TABLE)
-    if found is None:
-        raise RuleError(f"there is no *{TABLE} table in this ruleset")
-    return found
 
 
 def load(kernel: Kernel, stack: ExitStack, compiled: Compiled, target: Target) -> Loaded:
@@ -83,11 +53,17 @@ def load(kernel: Kernel, stack: ExitStack, compiled: Compiled, target: Target) -
         hook: stack.enter_context(Program.load(kernel, spec, maps, target.types))
         for hook, spec in compiled.programs.items()
     }
-    return Loaded(compiled, maps, programs, time.monotonic() - started)
+    return Loaded(maps, programs, time.monotonic() - started)
 
 
 def apply(
-    store: Store, loaded: Loaded, target: Target, *, source: str, seed: bool = False
+    store: Store,
+    prepared: Prepared,
+    loaded: Loaded,
+    target: Target,
+    *,
+    source: str,
+    seed: bool = False,
 ) -> Generation:
     """Put a loaded ruleset in force; the caller holds the lock.
 
@@ -95,7 +71,7 @@ def apply(
     `iptables-restore --counters`; rules that stay keep theirs in any case.
     Raises: any Error; what was in force is then still in force.
     """
-    compiled, family = loaded.compiled, loaded.compiled.family
+    compiled, family = prepared.compiled, prepared.compiled.family
     if not store.is_whole():
         store.take_apart()
     recover(store)
@@ -110,8 +86,9 @@ def apply(
         if compiled.needs_conntrack and not tracked:
             conntrack.switch_on(family)
         store.pin_slot(family, slot, loaded.maps, loaded.programs)
-        generation = _describe(loaded, slot, source, seed, target)
-        store.write(generation)
+        generation = _describe(prepared, loaded, slot, source, seed, target)
+        seed_ = prepared.written if seed else None
+        store.records.write(generation, bytes(prepared.lines), prepared.order, seed_)
     except BaseException:
         store.drop_slot(family, slot)
         if old == 0:
@@ -120,7 +97,6 @@ def apply(
             conntrack.switch_off(family)
         store.forget()
         raise
-    store.tables[generation.text] = compiled.table
     store.select(family, slot)
     try:
         recover(store)
@@ -147,8 +123,8 @@ def recover(store: Store) -> None:
         current = _known(store, family)
         if left:
             store.kernel.wait_for_readers()
-        if current is not None and not store.has_base(current):
-            store.write_base(current, _carried(store, current))
+        if current is not None and not store.records.has_base(family, slot):
+            store.records.write_base(current, _carried(store, current))
         for other in left:
             store.drop_slot(family, other)
 
@@ -161,37 +137,42 @@ def _known(store: Store, family: Family) -> Generation | None:
         return None
 
 
-def _carried(store: Store, current: Generation) -> list[int]:
+def _carried(store: Store, current: Generation) -> bytes:
     # What a ruleset in force takes over from the one before, which is still there.
     other = next(slot for slot in dispatch.SLOTS if slot != current.slot)
-    old, values = Table(TABLE), list[int]()
     try:
-        previous = store.read(current.family, other)
+        previous = store.records.read(current.family, other)
         if previous is not None:
-            old, values = _table(store, previous), totals(store, previous)
+            return _carried_from(store, previous, current)
     except StateError as error:
         log.warning("the counters of the rules before are lost: %s", error)
-    return counters.carry(old, _table(store, current), values, current.seed)
+    return store.records.seed(current)
 
 
-def totals(store: Store, generation: Generation) -> list[int]:
-    """Give a generation's counters: carried over plus counted since.
+def _carried_from(store: Store, previous: Generation, current: Generation) -> bytes:
+    records = store.records
+    values = counters.add(records.base(previous), store.live(previous))
+    order = records.order(current)
+    lines = carry.carry(
+        Lines.of_text(records.text(previous)),
+        Lines.of_text(records.text(current)),
+        counters.of_lines(values, records.order(previous), previous.rules),
+        counters.of_lines(records.seed(current), order, current.rules),
+        current.family,
+    )
+    return counters.placed(values, lines, order, current.counters_per_cpu)
+
+
+def totals(store: Store, generation: Generation) -> bytes:
+    """Give the counters of the generation in force: carried over plus counted since.
 
     Raises: StateError if what was carried over cannot be read.
     """
-    return counters.add(store.read_base(generation), store.live(generation))
-
-
-def current_table(store: Store, family: Family) -> Table | None:
-    """Give the table in force with its counters, None if there is none."""
-    generation = store.generation(family)
-    if generation is None:
-        return None
-    if store.has_base(generation):
-        values = totals(store, generation)
+    if store.records.has_base(generation.family, generation.slot):
+        base = store.records.base(generation)
     else:  # a command was interrupted
-        values = counters.add(_carried(store, generation), store.live(generation))
-    return counters.with_counters(_table(store, generation), values)
+        base = _carried(store, generation)
+    return counters.add(base, store.live(generation))
 
 
 def zero(store: Store, family: Family) -> None:
@@ -199,7 +180,7 @@ def zero(store: Store, family: Family) -> None:
     recover(store)
     generation = store.generation(family)
     if generation is not None:
-        store.write_base(generation, counters.negate(store.live(generation)))
+        store.records.write_base(generation, counters.negate(store.live(generation)))
     store.forget()
 
 
@@ -218,18 +199,10 @@ def clear(store: Store, family: Family) -> bool:
     return was_in_force
 
 
-def _table(store: Store, generation: Generation) -> Table:
-    known = store.tables.get(generation.text)
-    if known is not None:
-        return known
-    ruleset = parse_saved(generation.text, f"<{generation.name}>", generation.family)
-    table = ruleset.table(TABLE)
-    assert table is not None
-    return table
-
-
-def _describe(loaded: Loaded, slot: int, source: str, seed: bool, target: Target) -> Generation:
-    compiled = loaded.compiled
+def _describe(
+    prepared: Prepared, loaded: Loaded, slot: int, source: str, seed: bool, target: Target
+) -> Generation:
+    compiled = prepared.compiled
     programs = []
     for hook, program in loaded.programs.items():
         info = program.info()
@@ -243,16 +216,15 @@ def _describe(loaded: Loaded, slot: int, source: str, seed: bool, target: Target
                 info.verified_insns,
             )
         )
-    ruleset = Ruleset(compiled.family, (compiled.table,))
     return Generation(
         family=compiled.family,
         slot=slot,
-        text=format_saved(ruleset, counters=True),
         source=source,
+        policies=prepared.policies,
         seed=seed,
         applied_at=time.time(),
         load_s=loaded.seconds,
-        rules=sum(len(chain.rules) for chain in compiled.table.chains),
+        rules=prepared.rules,
         cells=compiled.cells,
         words=compiled.words,
         counters_per_cpu=compiled.counters_per_cpu,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import BusyError, Error
 from bpfilter.kernel.fd import Fd
-from bpfilter.rules.model import Family, Ruleset
+from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
     from bpfilter.firewall.live import Firewall
@@ -102,8 +102,7 @@ def start(firewall: Firewall, family: Family, seconds: float) -> Pending:
     path = _path(directory, family)
     if path.exists() and not _is_guarded(path):
         path.unlink()  # of a guardian that was killed
-    table = firewall.table(family)
-    previous = None if table is None else Ruleset(family, (table,))
+    previous = firewall.text(family)
     starter = _fork_guardian(_Guardian(firewall, family, previous, path, seconds))
     if starter is None:
         raise BusyError(
@@ -174,7 +173,7 @@ class _Guardian:
         self,
         firewall: Firewall,
         family: Family,
-        previous: Ruleset | None,
+        previous: bytes | None,
         path: Path,
         seconds: float,
     ) -> None:
@@ -246,7 +245,9 @@ class _Guardian:
                     self.firewall.clear(self.family)
                 else:
                     source = "rolled back: not confirmed"
-                    self.firewall.apply(self.previous, source=source, counters=True)
+                    self.firewall.apply_text(
+                        self.previous, self.family, source=source, counters=True
+                    )
                 return
             except Error:
                 time.sleep(1)

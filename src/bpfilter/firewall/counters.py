@@ -3,99 +3,137 @@
 The kernel side only ever counts up (atomically, per CPU). What a user sees is that sum
 plus a base kept in a file, modulo 2^64, so zeroing and carrying over never write to
 memory in which packets are being counted, and lose none.
+
+Here all counters of a ruleset are bytes, as they lie in memory and in files: for each a
+pair of u64 in the machine's order, packets and bytes. A hundred thousand are added up as
+one large number, in which no sum may run over into its neighbour.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
-from collections import defaultdict, deque
 from collections.abc import Sequence
+from functools import lru_cache
 from mmap import mmap
 
 from bpfilter.compiler.cells import COUNTER_FIRST
-from bpfilter.rules.model import Chain, Counters, Rule, Table
+from bpfilter.dataclass import replace
+from bpfilter.rules.model import TABLES, Counters, Table
 
-U64 = (1 << 64) - 1
 PAIR_BYTES = 16
+#: The first counter of a rule: before it come those of the policies.
+FIRST_RULE = COUNTER_FIRST + len(TABLES["filter"])
+
+_U64 = 8
+_LOW = b"\xff" * 8
 
 
-def sum_cpus(raw: bytes | mmap, per_cpu: int, cpus: int) -> list[int]:
-    """Sum the counters map over CPUs; gives packets, bytes, packets, bytes, … per counter.
+def sum_cpus(raw: bytes | mmap, per_cpu: int, cpus: int) -> bytes:
+    """Sum the counters map over CPUs.
 
     Raises: ValueError if there is not as much.
     """
-    width = 2 * per_cpu
-    with memoryview(raw) as memory, memory.cast("Q") as values:
-        if len(values) < width * cpus:
-            raise ValueError(f"{len(values)} numbers, not {cpus} times {width}")
-        total = [0] * width
-        for start in range(0, width * cpus, width):
-            total = add(total, values[start : start + width].tolist())
+    width = PAIR_BYTES * per_cpu
+    if len(raw) < width * cpus:
+        raise ValueError(f"{len(raw)} bytes, not {cpus} times {width}")
+    total = raw[:width]
+    for start in range(width, width * cpus, width):
+        total = add(total, raw[start : start + width])
     return total
 
 
-def add(left: Sequence[int], right: Sequence[int]) -> list[int]:
-    return [(a + b) & U64 for a, b in zip(left, right, strict=True)]
+def sum_one(raw: bytes | mmap, per_cpu: int, cpus: int, counter: int) -> tuple[int, int]:
+    """Sum one counter over CPUs: packets, bytes. Raises: ValueError as `sum_cpus`."""
+    width = PAIR_BYTES * per_cpu
+    if len(raw) < width * cpus:
+        raise ValueError(f"{len(raw)} bytes, not {cpus} times {width}")
+    starts = range(PAIR_BYTES * counter, width * cpus, width)
+    values = unpack(b"".join([raw[start : start + PAIR_BYTES] for start in starts]))
+    return sum(values[::2]), sum(values[1::2])
 
 
-def negate(values: Sequence[int]) -> list[int]:
-    return [-value & U64 for value in values]
+def add(left: bytes, right: bytes) -> bytes:
+    """Add each to each, modulo 2^64."""
+    assert len(left) == len(right)
+    if right == bytes(len(right)):
+        return left
+    if left == bytes(len(left)):
+        return right
+    a, b = _number(left), _number(right)
+    low, top = _lanes(len(left))
+    # The top bits are added without carry, so that none leaves its 64 bits.
+    return (((a & low) + (b & low)) ^ ((a ^ b) & top)).to_bytes(len(left), sys.byteorder)
+
+
+def negate(values: bytes) -> bytes:
+    """Give what is zero when added to `values`."""
+    ones = _number(_LOW * (len(values) // _U64))
+    flipped = (_number(values) ^ ones).to_bytes(len(values), sys.byteorder)
+    return add(flipped, (1).to_bytes(_U64, sys.byteorder) * (len(values) // _U64))
+
+
+def _number(values: bytes) -> int:
+    return int.from_bytes(values, sys.byteorder)
+
+
+# Masks of the lower 63 bits and of the highest bit of each u64.
+@lru_cache(maxsize=1)
+def _lanes(width: int) -> tuple[int, int]:
+    top = _number((1 << 63).to_bytes(_U64, sys.byteorder) * (width // _U64))
+    return _number(_LOW * (width // _U64)) ^ top, top
 
 
 def pack(values: Sequence[int]) -> bytes:
     return array("Q", values).tobytes()
 
 
-def unpack(raw: bytes) -> list[int]:
-    """Raises: ValueError if these are not whole numbers of 8 bytes."""
+def unpack(raw: bytes) -> array[int]:
+    """Give packets, bytes, packets, bytes, …
+
+    Raises: ValueError if these are not whole numbers of 8 bytes.
+    """
     values = array("Q")
     values.frombytes(raw)
-    return values.tolist()
+    return values
 
 
-def places(table: Table) -> list[tuple[Chain, Rule | None]]:
-    """Give what each counter belongs to, in map order after the first `COUNTER_FIRST`:
-    policies of the base chains (rule None), then all rules. As `compiler.lower` numbers them."""
-    policies = [(chain, None) for chain in table.chains if chain.policy is not None]
-    return policies + [(chain, rule) for chain in table.chains for rule in chain.rules]
+def of_lines(values: bytes, order: array[int] | None, rules: int) -> bytes:
+    """Give the counters of the rules in the order of their lines; see Records.order."""
+    if order is None:
+        return values[PAIR_BYTES * FIRST_RULE : PAIR_BYTES * (FIRST_RULE + rules)]
+    return b"".join([values[PAIR_BYTES * at : PAIR_BYTES * (at + 1)] for at in order])
 
 
-def carry(old: Table, new: Table, values: Sequence[int], seed: bool) -> list[int]:
-    """Give a new table's base: values of rules that stayed, else what its text says or zero.
-
-    A rule stayed if an equal one is in the chain of the same name; of several equal ones
-    the first keeps the first one's counters, and so on.
-    """
-    kept: dict[tuple[str, Rule | None], deque[int]] = defaultdict(deque)
-    for index, (chain, rule) in enumerate(places(old), COUNTER_FIRST):
-        kept[chain.name, rule].append(index)
-    base = [0] * (2 * COUNTER_FIRST)
-    for chain, rule in places(new):
-        waiting = kept.get((chain.name, rule))
-        if waiting:
-            index = waiting.popleft()
-            base += values[2 * index : 2 * index + 2]
-        else:
-            base += _written(chain, rule) if seed else [0, 0]
-    return base
+def placed(policies: bytes, lines: bytes, order: array[int] | None, per_cpu: int) -> bytes:
+    """Give counters in the order of the map: those of the policies, which `policies` begins
+    with behind the first `COUNTER_FIRST`, and those of the lines."""
+    known = bytes(PAIR_BYTES * COUNTER_FIRST)
+    known += policies[len(known) : PAIR_BYTES * FIRST_RULE]
+    if order is None:
+        return (known + lines).ljust(PAIR_BYTES * per_cpu, b"\0")
+    made = bytearray(known.ljust(PAIR_BYTES * per_cpu, b"\0"))
+    for at, start in zip(order, range(0, len(lines), PAIR_BYTES), strict=True):
+        made[PAIR_BYTES * at : PAIR_BYTES * (at + 1)] = lines[start : start + PAIR_BYTES]
+    return bytes(made)
 
 
-def _written(chain: Chain, rule: Rule | None) -> list[int]:
-    counters = chain.counters if rule is None else rule.counters
-    return [counters.packets, counters.bytes]
+def written(table: Table) -> bytes:
+    """Give the counters that stand in a table, in the order of the map: after the first
+    `COUNTER_FIRST`, policies of the base chains, then all rules (see compiler/lower.py)."""
+    found = [Counters()] * COUNTER_FIRST
+    found += [chain.counters for chain in table.chains if chain.policy is not None]
+    found += [rule.counters for chain in table.chains for rule in chain.rules]
+    return pack([number for each in found for number in (each.packets, each.bytes)])
 
 
 def with_counters(table: Table, values: Sequence[int]) -> Table:
-    """Give the table with `values` (as `sum_cpus` gives them) in its chains and rules."""
-    from dataclasses import replace
-
+    """Give the table with `values`, in the order of `written`, in its chains and rules."""
     pairs = iter(
         [
             Counters(packets, octets)
-            for packets, octets in zip(
-                values[2 * COUNTER_FIRST :: 2], values[2 * COUNTER_FIRST + 1 :: 2], strict=True
-            )
-        ]
+            for packets, octets in zip(values[::2], values[1::2], strict=True)
+        ][COUNTER_FIRST:]
     )
     policies = {chain.name: next(pairs) for chain in table.chains if chain.policy is not None}
     chains = []

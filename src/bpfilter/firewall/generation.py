@@ -1,25 +1,15 @@
-"""What is written down about a loaded ruleset: enough to list it, and to finish an interrupted
-change of rulesets.
-
-    state/<netns inode>/<family>-<slot>.json   Generation
-    state/<netns inode>/<family>-<slot>.base   counters carried over, pairs of u64 (packets, bytes)
-
-Both are written beside and renamed. The json file is there before the ruleset is put in
-force; the base file comes after that, once the counters of the ruleset before stand still.
-A generation in force without a base file is one whose predecessor's counters are still to
-be carried over, by whichever command comes next.
-"""
+"""What is written down about a loaded ruleset, but for its text and its counters (records.py)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bpfilter.dataclass import asdict, dataclass
 from bpfilter.errors import StateError
 from bpfilter.rules.model import Family
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +26,14 @@ class LoadedProgram:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One ruleset, loaded into one slot; `text` is its filter table as iptables-save prints it."""
+    """One ruleset, loaded into one slot."""
 
     family: Family
     slot: int
-    text: str
     source: str
-    #: Rules that are new begin with the counters written in `text`.
+    #: Of the base chains.
+    policies: dict[str, str]
+    #: Rules that are new begin with the counters written in the text they came from.
     seed: bool
     applied_at: float
     load_s: float

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.build import compile_table
+from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, KernelError, RefusedError, RestrictedError, UnsupportedError
 from bpfilter.firewall import apply as steps
-from bpfilter.firewall import others, stale
+from bpfilter.firewall import others, policies, shown, stale
 from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.policies import Policies
+from bpfilter.firewall.prepare import ParsedRules, Readable, SavedText
 from bpfilter.firewall.quirks import quirks
 from bpfilter.firewall.status import Status, read_status
 from bpfilter.firewall.store import Store, open_store, state_directory
+from bpfilter.firewall.types import known_types
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Ruleset, Table
 
@@ -97,8 +99,7 @@ class Firewall:
                 raise error from None  # no answer; the first error says more
             raise
 
-    def _loaded(self, stack: ExitStack, ruleset: Ruleset, target: Target) -> steps.Loaded:
-        compiled = compile_table(steps.filter_table(ruleset), ruleset.family, target)
+    def _load(self, stack: ExitStack, compiled: Compiled, target: Target) -> steps.Loaded:
         if compiled.asks_users is not None and not self.kernel.owns_netns():
             raise RefusedError(
                 "this network namespace belongs to another user namespace, which numbers users "
@@ -107,19 +108,27 @@ class Firewall:
             )
         return steps.load(self.kernel, stack, compiled, target)
 
+    def _policies(self, store: Store, family: Family, rules: Readable) -> Policies:
+        if not rules.undeclared:
+            return {}
+        with store.lock(self.wait_s, shared=True):
+            return policies.in_force(store, family, rules.undeclared)
+
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
+        with self._target() as target:
+            return target
 
-        return Target(
-            KernelTypes.of_kernel(self.kernel),
-            self.kernel.cpu_numbers(),
-            self.kernel.clock_hz(),
-            quirks(self.kernel, state_directory(self.kernel)),
-        )
+    @contextmanager
+    def _target(self) -> Iterator[Target]:
+        kernel, directory = self.kernel, state_directory(self.kernel)
+        with known_types(kernel, directory) as types:
+            cpus, hz = kernel.cpu_numbers(), kernel.clock_hz()
+            yield Target(types, cpus, hz, quirks(kernel, directory))
 
     def apply(
         self,
-        ruleset: Ruleset,
+        ruleset: Ruleset | SavedText,
         *,
         source: str = "",
         counters: bool = False,
@@ -127,42 +136,71 @@ class Firewall:
     ) -> Generation:
         """Put a ruleset's filter table in force; see firewall.apply.apply.
 
-        `target` saves reading the kernel's types again when many rulesets are applied.
+        Policies that it does not declare stay as they are. `target` saves reading the
+        kernel's types again when many rulesets are applied.
         """
-        with (
-            self._store("change the firewall") as store,
-            self._explained(),
-            ExitStack() as stack,
-        ):
+        rules, family = _readable(ruleset), ruleset.family
+        with self._store("change the firewall") as store, self._explained():
             target = target or self.target()
-            loaded = self._loaded(stack, ruleset, target)
-            with store.lock(self.wait_s):
-                return steps.apply(store, loaded, target, source=source, seed=counters)
+            while True:
+                kept = self._policies(store, family, rules)
+                with ExitStack() as stack:
+                    prepared = rules.compile(kept, target)
+                    loaded = self._load(stack, prepared.compiled, target)
+                    stack.enter_context(store.lock(self.wait_s))
+                    if policies.in_force(store, family, rules.undeclared) == kept:
+                        return steps.apply(
+                            store, prepared, loaded, target, source=source, seed=counters
+                        )
 
-    def verify(self, ruleset: Ruleset) -> Verified:
+    def apply_text(
+        self,
+        text: str | bytes,
+        family: Family,
+        *,
+        source: str = "",
+        counters: bool = False,
+        target: Target | None = None,
+    ) -> Generation:
+        """Put the filter table of an iptables-save text in force, as `apply`.
+
+        `source` names the text in messages. Raises: RuleSyntaxError, RuleError as well.
+        """
+        saved = SavedText(text, source, family)
+        return self.apply(saved, source=source, counters=counters, target=target)
+
+    def verify(self, ruleset: Ruleset | SavedText) -> Verified:
         """Compile and load without attaching (a dry run); nothing is left in the kernel.
 
         Raises: as `apply`.
         """
-        self.kernel.require_privileges("have the kernel verify programs")
+        rules = _readable(ruleset)
         with (
-            self.kernel.in_netns(self.netns),
+            self._store("have the kernel verify programs") as store,
             self._explained(),
             ExitStack() as stack,
         ):
-            loaded = self._loaded(stack, ruleset, self.target())
-            compiled = loaded.compiled
+            kept = self._policies(store, ruleset.family, rules)
+            target = self.target()
+            prepared = rules.compile(kept, target)
+            compiled = prepared.compiled
+            loaded = self._load(stack, compiled, target)
             programs = tuple(
                 (hook.name, len(compiled.programs[hook].insns), program.info().jited_bytes)
                 for hook, program in loaded.programs.items()
             )
-        rules = sum(len(chain.rules) for chain in compiled.table.chains)
-        return Verified(ruleset.family, rules, compiled.cells, programs, loaded.seconds)
+        return Verified(ruleset.family, prepared.rules, compiled.cells, programs, loaded.seconds)
 
     def table(self, family: Family) -> Table | None:
         """Give the table in force with its counters, None if nothing is."""
         with self._reading() as store:
-            return steps.current_table(store, family)
+            return shown.current_table(store, family)
+
+    def text(self, family: Family) -> bytes | None:
+        """Give the same as a text with counters, from which nothing is lost when it is applied
+        again; rules of large tables are spelt as they were read. None if nothing is in force."""
+        with self._reading() as store:
+            return shown.current_text(store, family)
 
     def generation(self, family: Family) -> Generation | None:
         """Give what is known of the ruleset in force, None if there is none."""
@@ -201,3 +239,7 @@ class Firewall:
         """Describe what is attached, loaded and in force, and what is wrong with it."""
         with self._reading() as store:
             return read_status(store)
+
+
+def _readable(ruleset: Ruleset | SavedText) -> Readable:
+    return ParsedRules(ruleset) if isinstance(ruleset, Ruleset) else ruleset.readable

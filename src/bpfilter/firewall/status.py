@@ -86,11 +86,11 @@ def _family(store: Store, family: Family) -> FamilyStatus:
     aborted = 0
     unfinished = False
     if generation is not None:
-        aborted = store.live(generation)[2 * COUNTER_ABORTED]
-        unfinished = not store.has_base(generation)
+        aborted = store.live_packets(generation, COUNTER_ABORTED)
+        unfinished = not store.records.has_base(family, generation.slot)
         if not unfinished:
             try:
-                store.read_base(generation)
+                store.records.base(generation)
             except Error as error:
                 problems.append(str(error))
         if generation.needs_conntrack and not conntrack.is_on(store.kernel, family):

@@ -3,7 +3,7 @@
     /run/bpfilter/bpf/<inode>/          bpffs, in pid 1's mount namespace
         selector  programs              which slot is in force; what runs in it
         <family>-<hook>                 link: the dispatcher at a hook
-        <family>-<slot>/cells|counters  maps of a loaded ruleset
+        <family>-<slot>/cells|counters|…  maps of a loaded ruleset
     /run/bpfilter/state/<inode>/        see generation.py
         lock                            flock(2): one writer, or those who look
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from mmap import mmap
 from pathlib import Path
 
 from bpfilter.bpf import pins
@@ -25,21 +26,20 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec
 from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.loop import CELLS_MAP, COUNTERS_MAP
-from bpfilter.dataclass import dataclass, field
+from bpfilter.compiler.loop import COUNTERS_MAP
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import KernelError, StateError
 from bpfilter.firewall import counters, dispatch
-from bpfilter.firewall.generation import Generation, read_generation, slot_name
+from bpfilter.firewall.generation import Generation, slot_name
+from bpfilter.firewall.records import Records
 from bpfilter.kernel.api import Kernel
-from bpfilter.rules.model import Family, Hook, Table
+from bpfilter.rules.model import Family, Hook
 
 BPFFS = Path("/run/bpfilter/bpf")
 
 #: Pinned maps that all dispatchers of a namespace use.
 _SHARED = ("selector", "programs")
 LOCK = "lock"
-
-_REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 
 
 @dataclass(slots=True)
@@ -49,8 +49,11 @@ class Store:
     kernel: Kernel
     pins: Path
     files: Path
-    #: Tables of generations that this process has parsed or written already.
-    tables: dict[str, Table] = field(default_factory=dict)
+
+    @property
+    def records(self) -> Records:
+        """What is written down about each slot."""
+        return Records(self.kernel, self.files)
 
     @contextmanager
     def lock(self, wait_s: float, shared: bool = False) -> Iterator[None]:
@@ -189,7 +192,7 @@ class Store:
                 "unfiltered or not at all; 'bpfilter apply FILE' puts one in force again, "
                 "'bpfilter clear' ends it"
             )
-        found = self.read(family, slot)
+        found = self.records.read(family, slot)
         if found is None or not self.slot_pins(family, slot).exists():
             raise StateError(
                 f"the {family.command} ruleset in force has lost its state files; it stays in "
@@ -199,43 +202,25 @@ class Store:
 
     def was_in_force(self, family: Family) -> bool:
         """Say whether a ruleset has been in force that nobody has cleared since."""
-        names = (f"{slot_name(family, slot)}.base" for slot in dispatch.SLOTS)
-        return any((self.files / name).exists() for name in names)
+        return any(self.records.has_base(family, slot) for slot in dispatch.SLOTS)
 
-    def read(self, family: Family, slot: int) -> Generation | None:
-        return read_generation(self.files / f"{slot_name(family, slot)}.json")
-
-    def write(self, generation: Generation) -> None:
-        path = self.files / f"{generation.name}.json"
-        self.kernel.replace_file(path, generation.to_json().encode())
-
-    def has_base(self, generation: Generation) -> bool:
-        """Say whether counters have been carried over; else that is still to be done."""
-        return self._base_path(generation).exists()
-
-    def read_base(self, generation: Generation) -> list[int]:
-        """Give the counters carried over. Raises: StateError if they cannot be read."""
-        path = self._base_path(generation)
-        try:
-            base = counters.unpack(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise StateError(f"{path}: {error}; {_REPAIR}") from error
-        if len(base) != 2 * generation.counters_per_cpu:
-            raise StateError(f"{path}: does not have a number for each counter; {_REPAIR}")
-        return base
-
-    def write_base(self, generation: Generation, base: list[int]) -> None:
-        self.kernel.replace_file(self._base_path(generation), counters.pack(base))
-
-    def _base_path(self, generation: Generation) -> Path:
-        return self.files / f"{generation.name}.base"
-
-    def live(self, generation: Generation) -> list[int]:
+    def live(self, generation: Generation) -> bytes:
         """Give what the kernel counted in this generation."""
+        with self._counted(generation) as memory:
+            return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
+
+    def live_packets(self, generation: Generation, counter: int) -> int:
+        """Give how many packets one counter of the kernel's has counted."""
+        with self._counted(generation) as memory:
+            size = generation.counters_per_cpu, generation.cpus
+            return counters.sum_one(memory, *size, counter)[0]
+
+    @contextmanager
+    def _counted(self, generation: Generation) -> Iterator[mmap]:
         path = self.slot_pins(generation.family, generation.slot) / COUNTERS_MAP
         try:
             with Map.open(self.kernel, path) as opened, opened.mmap() as memory:
-                return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
+                yield memory
         except ValueError as error:
             raise StateError(f"{path}: does not go with its description: {error}") from error
 
@@ -248,16 +233,15 @@ class Store:
         """Pin a loaded ruleset and make it selectable; it is not in force yet."""
         directory = self.slot_pins(family, slot)
         self.kernel.make_directory(directory)
-        for name in (CELLS_MAP, COUNTERS_MAP):
-            maps[name].pin(directory / name)
+        for name, each in maps.items():
+            each.pin(directory / name)
         with Map.open(self.kernel, self.pins / "programs") as table:
             for hook, program in programs.items():
                 table.update(dispatch.program_index(slot, family, hook), program.fd.number)
 
     def has_slot(self, family: Family, slot: int) -> bool:
         """Say whether anything is there of a ruleset in a slot."""
-        places = [self.slot_pins(family, slot), *self._slot_files(family, slot)]
-        return any(place.exists() for place in places)
+        return self.slot_pins(family, slot).exists() or self.records.has_any(family, slot)
 
     def drop_slot(self, family: Family, slot: int) -> None:
         """Unload a slot that is not in force; one that is empty is fine."""
@@ -269,12 +253,7 @@ class Store:
                 for hook in dispatch.HOOKS:
                     table.update(dispatch.program_index(slot, family, hook), stopper.fd.number)
         pins.remove_tree(self.kernel, self.slot_pins(family, slot))
-        for path in self._slot_files(family, slot):
-            self.kernel.remove(path)
-
-    def _slot_files(self, family: Family, slot: int) -> list[Path]:
-        name = slot_name(family, slot)
-        return [self.files / f"{name}.{suffix}" for suffix in ("json", "base")]
+        self.records.remove(family, slot)
 
     def detach(self, family: Family) -> None:
         """Take a family's dispatchers off their hooks; the last family takes the rest along."""

@@ -6,9 +6,9 @@ Errors are libiptc's (iptc_strerror, libiptc/libiptc.c), with the chain's name a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
+from bpfilter.dataclass import dataclass, field, replace
 from bpfilter.errors import RuleError, RuleSyntaxError
 from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Jump, Rule, Table
@@ -25,28 +25,37 @@ _NO_CHAIN = "No chain/target/match by that name"
 class ChainDraft:
     name: str
     policy: str | None = None
-    counters: Counters = Counters()  # noqa: RUF009  (frozen)
+    counters: Counters = Counters()
     rules: list[Rule] = field(default_factory=list)
     span: Span | None = None
+    declared: bool = True
 
 
 class TableDraft:
     """A table under construction; `chains` maps names, base chains first.
 
+    Base chains are there from the start; their policies are declared once they are set.
     Raises RuleError from every method that changes it, and changes nothing then.
     """
 
     def __init__(self, name: str, family: Family) -> None:
         self.name = name
         self.family = family
-        self.chains = {chain: ChainDraft(chain, "ACCEPT") for chain in TABLES[name]}
+        self.chains = {
+            chain: ChainDraft(chain, "ACCEPT", declared=False) for chain in TABLES[name]
+        }
 
     @classmethod
     def of(cls, table: Table, family: Family) -> TableDraft:
         draft = cls(table.name, family)
         for chain in table.chains:
             draft.chains[chain.name] = ChainDraft(
-                chain.name, chain.policy, chain.counters, list(chain.rules), chain.span
+                chain.name,
+                chain.policy,
+                chain.counters,
+                list(chain.rules),
+                chain.span,
+                chain.declared,
             )
         return draft
 
@@ -60,10 +69,25 @@ class TableDraft:
         return Table(
             self.name,
             tuple(
-                Chain(chain.name, tuple(chain.rules), chain.policy, chain.counters, chain.span)
+                Chain(
+                    chain.name,
+                    tuple(chain.rules),
+                    chain.policy,
+                    chain.counters,
+                    chain.span,
+                    chain.declared,
+                )
                 for chain in (self.chains[name] for name in (*base, *own))
             ),
         )
+
+    def keep_policies(self, before: Table) -> None:
+        """Take over policies that have not been declared here, from what was there before."""
+        for chain in before.chains:
+            draft = self.chains.get(chain.name)
+            if draft is not None and not draft.declared:
+                draft.policy, draft.declared = chain.policy, chain.declared
+                draft.counters = chain.counters
 
     def chain(self, name: str, span: Span | None = None) -> ChainDraft:
         found = self.chains.get(name)
@@ -92,6 +116,7 @@ class TableDraft:
             raise RuleError(f"Can't set policy `{policy}' on `{name}': Bad policy name", span)
         chain.policy = policy
         chain.counters = counters
+        chain.declared = True
 
     def apply(self, command: Command, span: Span | None = None) -> None:
         """Do what a command line says; `span` is that line's place."""

@@ -68,10 +68,13 @@ def parse_rule(words: Sequence[Word], context: Context) -> tuple[str, Rule]:
     return command.chain, command.rules[0]
 
 
-def format_rule(rule: Rule, chain: str, family: Family, counters: bool = False) -> str:
+def format_rule(
+    rule: Rule, chain: str, family: Family, counters: bool = False, *, exact: bool = False
+) -> str:
     """Give the `-A CHAIN …` line iptables-save prints, without newline.
 
-    `counters` adds them where `iptables -vS` has them, before the target.
+    `counters` adds them where `iptables -vS` has them, before the target. `exact` keeps what
+    iptables-save loses of a rule that can be enforced: `-p all`.
     """
     words = ["-A", chain]
     for option, address in (("-s", rule.source), ("-d", rule.destination)):
@@ -84,6 +87,8 @@ def format_rule(rule: Rule, chain: str, family: Family, counters: bool = False) 
         number = rule.protocol.number
         name = netdb.protocol_name(number) or str(number)
         words += _signed(rule.protocol.inverted, "-p", name)
+    elif rule.any_protocol and exact:
+        words += ["-p", "all"]
     if rule.fragment is not None:
         words += _signed(not rule.fragment, "-f")
     for match in rule.matches:

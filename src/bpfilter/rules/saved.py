@@ -5,7 +5,8 @@ Reading keeps iptables-restore's grammar (iptables/iptables-restore.c): `*TABLE`
 empty lines, each at the very start of its line. Counters are always read. Three things
 differ on purpose: a last line without a newline may be COMMIT, lines longer than
 iptables-restore's buffer and NUL bytes are refused rather than cut, and tables the text
-does not name are absent rather than left as they were.
+does not name are absent rather than left as they were. Base chains whose policies it does
+not declare are marked as such, for whoever knows the policies in force.
 """
 
 from __future__ import annotations
@@ -168,9 +169,12 @@ class SavedReader:
     def close(self) -> Table:
         """Finish the open table, unchecked."""
         assert self.draft is not None
+        # A second one replaces the first, but for the policies that it does not declare.
+        before = self.tables.pop(self.draft.name, None)
+        if before is not None:
+            self.draft.keep_policies(before)
         table = self.draft.table()
         self.draft = None
-        self.tables.pop(table.name, None)  # a second one replaces the first
         self.tables[table.name] = table
         return table
 

@@ -15,9 +15,10 @@ from bpfilter.cli.main import main
 from bpfilter.errors import Error
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.live import Verified
+from bpfilter.firewall.prepare import SavedText
 from bpfilter.firewall.status import FamilyStatus, HookStatus, Status
 from bpfilter.rules.model import Hook
-from bpfilter.rules.saved import format_saved, parse_saved
+from bpfilter.rules.saved import parse_saved
 
 RULES = """\
 *filter
@@ -46,6 +47,13 @@ class Outcome:
     err: str
 
 
+def values(saved: SavedText | Ruleset) -> Ruleset:
+    """Give what was to be put in force as values."""
+    if isinstance(saved, Ruleset):
+        return saved
+    return parse_saved(saved.text, saved.name, saved.family)
+
+
 @dataclass
 class FakeFirewall:
     """What `Firewall(…)` gives in these tests: one object, `calls` in order."""
@@ -62,16 +70,19 @@ class FakeFirewall:
         if self.error is not None:
             raise self.error
 
-    def apply(self, ruleset: Ruleset, *, source: str = "", counters: bool = False) -> Generation:
+    def apply(
+        self, saved: SavedText | Ruleset, *, source: str = "", counters: bool = False
+    ) -> Generation:
+        ruleset = values(saved)
         self._call("apply", ruleset, source, counters)
         table = ruleset.table("filter")
         assert table is not None
         self.tables[ruleset.family] = table
         return self.generation(ruleset.family)
 
-    def verify(self, ruleset: Ruleset) -> Verified:
-        self._call("verify", ruleset)
-        return Verified(ruleset.family, 2, 9, (("INPUT", 100, 400), ("OUTPUT", 90, 380)), 0.012)
+    def verify(self, saved: SavedText | Ruleset) -> Verified:
+        self._call("verify", values(saved))
+        return Verified(saved.family, 2, 9, (("INPUT", 100, 400), ("OUTPUT", 90, 380)), 0.012)
 
     def table(self, family: Family) -> Table | None:
         self._call("table", family)
@@ -98,8 +109,8 @@ class FakeFirewall:
         return Generation(
             family=family,
             slot=1,
-            text=format_saved(Ruleset(family, (self.tables[family],)), counters=True),
             source="rules.v4",
+            policies={"INPUT": "DROP", "FORWARD": "ACCEPT", "OUTPUT": "ACCEPT"},
             seed=False,
             applied_at=1_700_000_000.0,
             load_s=0.025,

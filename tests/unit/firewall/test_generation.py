@@ -13,8 +13,8 @@ from bpfilter.rules.model import Family
 GENERATION = Generation(
     family=Family.IPV6,
     slot=2,
-    text="*filter\nCOMMIT\n",
     source="rules.v6",
+    policies={"INPUT": "DROP"},
     seed=False,
     applied_at=1.5,
     load_s=0.25,
@@ -42,10 +42,10 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
         "{",
         "[]",
         "{}",
-        '{"version": 1}',
+        '{"version": 2}',
         '{"version": 99}',
         '"x"',
-        '{"version": 1, "a": 2}',
+        '{"version": 2, "a": 2}',
         "\0",
     ],
 )

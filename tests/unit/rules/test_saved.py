@@ -217,3 +217,26 @@ def test_any_text_is_read_or_refused(lines: list[str]) -> None:
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     _, errors = read_saved(b"*filter\n" + data + b"\nCOMMIT\n", "file", V4)
     assert all(isinstance(error, RuleSyntaxError | RuleError) and error.span for error in errors)
+
+
+def test_policies_that_are_not_declared_are_told() -> None:
+    def declared(*lines: str) -> dict[str, tuple[str | None, bool]]:
+        table = parse_saved("".join(f"{line}\n" for line in lines), "file", V4).table("filter")
+        assert table is not None
+        return {chain.name: (chain.policy, chain.declared) for chain in table.chains}
+
+    assert declared(
+        "*filter", ":INPUT DROP", ":OUTPUT -", ":own -", "-P FORWARD DROP", "COMMIT"
+    ) == {
+        "INPUT": ("DROP", True),
+        "FORWARD": ("DROP", True),
+        "OUTPUT": ("ACCEPT", False),  # iptables-restore sets no policy `-`
+        "own": (None, True),
+    }
+    # A second table flushes the first, and leaves its policies as they are.
+    first = "*filter", ":INPUT DROP [7:8]", ":OUTPUT DROP", "-A INPUT", "COMMIT"
+    assert declared(*first, "*filter", ":OUTPUT ACCEPT", "COMMIT") == {
+        "INPUT": ("DROP", True),
+        "FORWARD": ("ACCEPT", False),
+        "OUTPUT": ("ACCEPT", True),
+    }
