@@ -109,6 +109,11 @@ def load(kind: str, name: str) -> None:
         _import(module)
 
 
+def names() -> frozenset[str]:
+    """Give the names of all matches and targets, those that nothing here reads among them."""
+    return frozenset(_owners())
+
+
 def load_all() -> tuple[str, ...]:
     """Import every extension there is; gives their module names."""
     return tuple(module for module in MODULES if _import(module))

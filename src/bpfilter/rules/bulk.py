@@ -11,10 +11,13 @@ import numpy as np
 from bpfilter.errors import SourceError
 from bpfilter.rules import lexing
 from bpfilter.rules.columns import BulkTable, Text
+from bpfilter.rules.keys import eights_of
+from bpfilter.rules.lexing import Flags
 from bpfilter.rules.model import Family
 from bpfilter.rules.saved import MAX_LINE_BYTES, SavedReader
 from bpfilter.rules.section import Section, give_up
 from bpfilter.rules.shapes import Shape, Slot
+from bpfilter.source import Span
 
 __all__ = ["BulkTable", "Shape", "Slot", "Text", "read_bulk"]
 
@@ -53,6 +56,10 @@ def _source(text: str, name: str) -> Text | None:
     return Text(name, data, ends) if longest <= MAX_LINE_BYTES else None
 
 
+#: Behind the name of a user chain.
+_DECLARED = b" - [0:0]"
+
+
 class _Reader:
     """Reads a text; raises SourceError if there is any fault, or cause to give up."""
 
@@ -62,19 +69,16 @@ class _Reader:
         self.starts = np.r_[0, text.ends[:-1] + 1]
         self.firsts = np.frombuffer(text.data, np.uint8)[self.starts]
         #: Indexes of the lines that are commands.
-        self.commands = np.flatnonzero((self.firsts == ord("-")) | (self.firsts == ord("[")))
+        self.commands = np.flatnonzero(self._start_with("-["))
 
     def tables(self) -> dict[str, BulkTable]:
+        """Read all."""
         tables: dict[str, BulkTable] = {}
         at = declared = 0  # the next command; the newest line that declares something
-        others = (self.firsts != ord("-")) & (self.firsts != ord("["))
-        others &= (self.firsts != ord("#")) & (self.firsts != ord("\n"))
-        for index in np.flatnonzero(others).tolist():
+        for index, stop in self._others():
             line = self.text.line(index + 1)
             if line != "COMMIT":
-                if line[0] not in "*:":
-                    give_up("not a line of a saved table")
-                self.saved.line(line, index + 1)
+                self._declare(index, stop)
                 declared = index
                 continue
             end = int(np.searchsorted(self.commands, index))
@@ -88,3 +92,32 @@ class _Reader:
         if self.saved.draft is not None or at != len(self.commands):
             give_up("no COMMIT")
         return tables
+
+    # Lines that are neither commands nor comments, from one index to another: what declares
+    # chains without counters, as iptables-save writes it, is taken together.
+    def _others(self) -> list[tuple[int, int]]:
+        plain = self._start_with(":") & (self.text.ends - self.starts > len(_DECLARED) + 1)
+        words = eights_of(self.text.data)[np.maximum(self.text.ends - len(_DECLARED), 0)]
+        plain &= words == int.from_bytes(_DECLARED, "little")
+        others = ~self._start_with("-[#\n")
+        starts = np.flatnonzero(others & ~(plain & np.r_[False, plain[:-1]]))
+        stops = np.flatnonzero(others & ~(plain & np.r_[plain[1:], False])) + 1
+        return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+    def _declare(self, index: int, stop: int) -> None:
+        block = self.text.decode(int(self.starts[index]), int(self.text.ends[stop - 1]))
+        lines = block.split("\n")
+        if block[0] not in "*:":
+            give_up("not a line of a saved table")
+        plain = block.count(" ") == 2 * len(lines) and "\t" not in block
+        plain &= block[0] == ":" and block.endswith(_DECLARED.decode())
+        draft = self.saved.draft
+        for number, line in enumerate(lines, index + 1):
+            name = line[1 : -len(_DECLARED)]
+            if not plain or draft is None or name in draft.chains:
+                self.saved.line(line, number)
+            else:
+                draft.add_chain(name, Span(self.text.name, number, 1, len(line) + 1, line))
+
+    def _start_with(self, characters: str) -> Flags:
+        return np.isin(self.firsts, np.frombuffer(characters.encode(), np.uint8))

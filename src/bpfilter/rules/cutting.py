@@ -8,6 +8,7 @@ one line of each key.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -158,13 +159,10 @@ class _Lines:
         if not self.cutter.chains:
             rows = at = rows[:0]
         end, good = lexing.word_ends(self.data, at, _MAX_CHAIN_BYTES)
-        data = self.columns.text.data
-        known = self.cutter.chains.get
-        index = np.fromiter(
-            (known(data[a:b], -1) for a, b in zip(at.tolist(), end.tolist(), strict=True)),
-            np.int32,
-            len(at),
-        )
+        text = self.columns.text.data
+        words = [text[a:b] for a, b in zip(at.tolist(), end.tolist(), strict=True)]
+        known = map(self.cutter.chains.get, words, repeat(-1))
+        index = np.fromiter(known, np.int32, len(words))
         good &= index >= 0
         rows = rows[good]
         column = self.columns.chain if slot is Slot.CHAIN else self.columns.jump

@@ -129,7 +129,8 @@ class Registry:
 
     `package` is the extensions' package by name: it stands above this one, so it is
     loaded at the first look-up that needs it and never imported here. Its
-    `load(kind, name)` imports the module which owns a name, if there is one.
+    `load(kind, name)` imports the module which owns a name, if there is one; its `names()`
+    are all that there may be.
     """
 
     package: str = "bpfilter.ext"
@@ -148,19 +149,23 @@ class Registry:
     def match(self, name: str, family: Family) -> Any | None:
         """Give the class of a match, None if this family has none of the name."""
         if (name, family) not in self.matches:
-            self._load("match", name)
+            self._extensions().load("match", name)
         return self.matches.get((name, family))
 
     def find_target(self, name: str, family: Family) -> Any | None:
         """Give the class of a target, None if this family has none (then it is a chain)."""
         if (name, family) not in self.targets:
-            self._load("target", name)
+            self._extensions().load("target", name)
         return self.targets.get((name, family))
 
-    # Asked for every name of a chain, so the import system is asked once.
-    def _load(self, kind: str, name: str) -> None:
-        package: Any = sys.modules.get(self.package) or importlib.import_module(self.package)
-        package.load(kind, name)
+    def names(self) -> frozenset[str]:
+        """Give the names of all extensions; there may be more than are read here."""
+        found: frozenset[str] = self._extensions().names()
+        return found
+
+    # Often asked for, as targets are looked up by the name of every chain.
+    def _extensions(self) -> Any:
+        return sys.modules.get(self.package) or importlib.import_module(self.package)
 
 
 REGISTRY = Registry()

@@ -30,7 +30,7 @@ from bpfilter.rules.shapes import Shape, Slot, value_of
 #: Lines cut at a time, which bounds the memory it takes.
 _BLOCK_LINES = 1 << 18
 
-_PLAIN_NAME = re.compile(r"[0-9A-Za-z_][^\"\s]*", re.ASCII)
+_PLAIN_NAME = re.compile(r"[0-9A-Za-z_][!#-~]*")
 
 
 def give_up(reason: str) -> NoReturn:
@@ -215,15 +215,13 @@ def _samples(table: BulkTable) -> Iterator[int]:
 _COLUMNS = {slot: "jump" if slot is Slot.TARGET else slot.value for slot in Slot}
 
 
-# Chains that a rule may jump to, and that only a plain word can mean.
+# User chains that only a plain word can mean, and no extension's name.
 def _targets(draft: TableDraft) -> dict[bytes, int]:
+    plain, taken = _PLAIN_NAME.fullmatch, REGISTRY.names()
     return {
         name.encode(): at
         for at, (name, chain) in enumerate(draft.chains.items())
-        if chain.policy is None
-        and _PLAIN_NAME.fullmatch(name)
-        and name.isascii()
-        and REGISTRY.find_target(name, draft.family) is None
+        if chain.policy is None and name not in taken and plain(name)
     }
 
 
