@@ -146,6 +146,9 @@ class FakeKernel:
     def module_btf(self, module: str) -> bytes | None:
         return None
 
+    def btf_identity(self, module: str) -> str:
+        return "a fake's"
+
     def possible_cpus(self) -> int:
         return self.cpus
 
@@ -211,6 +214,7 @@ class FakeKernel:
 
     def replace_file(self, path: Path, data: bytes) -> None:
         self._call("replace_file", str(path))
+        path.touch(0o600)
         path.write_bytes(data)
 
     def make_directory(self, path: Path) -> None:

@@ -26,7 +26,7 @@ COMMANDS = {
     "confirm": "confirm an 'apply --confirm' from elsewhere",
 }
 
-_PLACE = re.compile(r"^.*?:\d+:\d+: ")
+_PLACE = r"^.*?:\d+:\d+: "
 
 EPILOG = """\
 exit status:
@@ -141,8 +141,8 @@ def _telling(error: Error, notes: list[str]) -> list[str]:
     """Leave out what says nothing new: a file that is no ruleset has the same fault all over."""
     if not isinstance(error, RuleSyntaxError):
         return notes
-    by_message = {_PLACE.sub("", note): note for note in reversed(notes)}
-    by_message.pop(_PLACE.sub("", str(error)), None)
+    by_message = {re.sub(_PLACE, "", note): note for note in reversed(notes)}
+    by_message.pop(re.sub(_PLACE, "", str(error)), None)
     return list(reversed(by_message.values()))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from bpfilter.errors import Error
@@ -29,13 +30,22 @@ class UsageError(Error):
     exit_code = 2
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal.
+
+    argparse makes one of these for every option that is added, and would import `shutil` for
+    the width: 5 ms, more than the rest of reading a command line.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError; options are spelt in full."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings
-        )
+        super().__init__(formatter_class=Formatter, allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")
@@ -83,6 +93,19 @@ def unknown_option(word: str, parser: argparse.ArgumentParser) -> UsageError:
     )
 
 
+def _columns() -> int:
+    # As shutil.get_terminal_size().
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):  # there is none, closed, or no terminal
+        return 80
+
+
 def _guess(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, known, 1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -140,8 +140,11 @@ class Firewall:
         kernel's types again when many rulesets are applied.
         """
         rules, family = _readable(ruleset), ruleset.family
-        with self._store("change the firewall") as store, self._explained():
-            target = target or self.target()
+        with (
+            self._store("change the firewall") as store,
+            self._explained(),
+            nullcontext(target) if target else self._target() as target,
+        ):
             while True:
                 kept = self._policies(store, family, rules)
                 with ExitStack() as stack:
@@ -178,10 +181,10 @@ class Firewall:
         with (
             self._store("have the kernel verify programs") as store,
             self._explained(),
+            self._target() as target,
             ExitStack() as stack,
         ):
             kept = self._policies(store, ruleset.family, rules)
-            target = self.target()
             prepared = rules.compile(kept, target)
             compiled = prepared.compiled
             loaded = self._load(stack, compiled, target)

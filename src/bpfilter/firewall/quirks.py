@@ -6,22 +6,16 @@ longer than applying a ruleset; so what was found is kept until the next boot.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
-import logging
 import socket
 from pathlib import Path
 
 from bpfilter.compiler.target import Quirks
 from bpfilter.dataclass import asdict
-from bpfilter.errors import KernelError
+from bpfilter.firewall import kept
+from bpfilter.kernel import host
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
-
-log = logging.getLogger(__name__)
-
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # An IPv6 packet over loopback: a destination options header (60) of 8 bytes that says it is
 # 24 bytes long and that UDP (17) follows, with nothing behind it.
@@ -42,15 +36,12 @@ def quirks(kernel: Kernel, directory: Path) -> Quirks:
 
     What cannot be tried (no nf_tables) is taken to be as in the newest kernels, which drop more.
     """
-    path = directory / f"quirks-{BOOT_ID.read_text().strip()}.json"
-    try:
-        return Quirks(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        pass
+    path = directory / f"quirks-{host.boot_id()}.json"
+    match kept.read(path):
+        case {"exthdr_bounded": bool(bounded)}:
+            return Quirks(bounded)
     found = Quirks(exthdr_bounded=_exthdr_bounded(kernel))
-    with contextlib.suppress(KernelError):  # a full disk: then it is tried again next time
-        kernel.make_directory(directory)
-        kernel.replace_file(path, json.dumps(asdict(found)).encode())
+    kept.write(kernel, path, asdict(found))
     return found
 
 
@@ -62,7 +53,11 @@ def _exthdr_bounded(kernel: Kernel) -> bool:
         try:
             _drop_udp_sent()
         except NetlinkError as error:
-            log.warning("cannot try ipv6_find_hdr, no nf_tables here: %s", error)
+            import logging
+
+            logging.getLogger(__name__).warning(
+                "cannot try ipv6_find_hdr, no nf_tables here: %s", error
+            )
             return True
         with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
             try:

@@ -39,6 +39,13 @@ class Kernel(Protocol):
     def module_btf(self, module: str) -> bytes | None:
         """Give a module's type information, None if it is not loaded or has none."""
 
+    def btf_identity(self, module: str) -> str:
+        """Name the type information that the kernel and a module have now.
+
+        Another boot gives another name, and so does loading the module anew: ids and layouts
+        that were found under one name hold for as long as it stays the same.
+        """
+
     def possible_cpus(self) -> int:
         """Give the number of per-CPU values a lookup returns: CPUs that may ever be there."""
 

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from bpfilter.errors import AbiError
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CLOCK_MONOTONIC_COARSE = 6  # include/uapi/linux/time.h
+
+
+def boot_id() -> str:
+    """Give a UUID that every boot has its own of."""
+    return _BOOT_ID.read_text().strip()
 
 
 def parse_cpu_list(text: str) -> frozenset[int]:

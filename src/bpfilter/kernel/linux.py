@@ -8,7 +8,6 @@ import fcntl
 import functools
 import mmap
 import os
-import platform
 import resource
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from bpfilter.kernel.libc import LIBC, kernel_error
 _ENOTSUPP = 524  # include/linux/errno.h: the kernel's own, unknown to the C library
 _RETRIES = 16
 _LOCK_POLL_S = 0.05
+_BTF = Path("/sys/kernel/btf")
 
 # A signal makes these return early; the work starts again from its beginning.
 _INTERRUPTED = {
@@ -70,7 +70,7 @@ class LinuxKernel:
 
     def vmlinux_btf(self) -> bytes:
         try:
-            return Path("/sys/kernel/btf/vmlinux").read_bytes()
+            return _BTF.joinpath("vmlinux").read_bytes()
         except FileNotFoundError:
             raise UnsupportedError(
                 "type information of itself (/sys/kernel/btf/vmlinux)",
@@ -81,9 +81,19 @@ class LinuxKernel:
 
     def module_btf(self, module: str) -> bytes | None:
         try:
-            return Path("/sys/kernel/btf", module).read_bytes()
+            return _BTF.joinpath(module).read_bytes()
         except OSError:
             return None
+
+    def btf_identity(self, module: str) -> str:
+        # A file of sysfs has its inode number from a counter that goes round after 2^32
+        # (__kernfs_new_node(), fs/kernfs/dir.c); its times are those of being looked at.
+        files = [host.boot_id()]
+        for name in ("vmlinux", module):
+            with suppress(OSError):
+                found = _BTF.joinpath(name).stat()
+                files.append(f"{name}:{found.st_ino}:{found.st_size}")
+        return " ".join(files)
 
     def possible_cpus(self) -> int:
         return len(_possible_cpus())
@@ -167,7 +177,8 @@ class LinuxKernel:
     def replace_file(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".new")
         try:
-            temporary.write_bytes(data)
+            with open(temporary, "wb", opener=_private) as file:
+                file.write(data)
             os.replace(temporary, path)
         except OSError as error:
             with suppress(OSError):
@@ -206,9 +217,13 @@ class LinuxKernel:
             raise kernel_error(f"remove {path}", error) from error
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @functools.cache
 def _bpf_number() -> int:
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in syscalls.BPF:
         raise UnsupportedError(f"bpf(2) known to this program on {machine}")
     return syscalls.BPF[machine]

@@ -6,7 +6,7 @@ import pytest
 
 from bpfilter.abi.btf import Kind
 from bpfilter.btf.model import Member
-from bpfilter.btf.query import KernelTypes
+from bpfilter.btf.query import Answers, KernelTypes
 from bpfilter.errors import AbiError, UnsupportedError
 from tests.unit.btf.types import sample
 
@@ -101,3 +101,42 @@ def test_modules_are_read_only_for_what_vmlinux_lacks() -> None:
     assert not types.has("nf_conn", "mark")
     assert not types.has("nf_conn", "status")
     assert asked == ["one", "two"]
+
+
+class Running:
+    """A kernel whose type information is to be read once at most."""
+
+    def __init__(self) -> None:
+        self.unread = [sample()]
+
+    def vmlinux_btf(self) -> bytes:
+        return self.unread.pop()
+
+    def module_btf(self, module: str) -> bytes | None:
+        return None
+
+
+def test_what_was_answered_is_remembered(types: KernelTypes) -> None:
+    answers: Answers = {}
+
+    def ask(asked: KernelTypes) -> list[object]:
+        found: list[object] = [asked.offset(*place) for place in PLACES]
+        found += [asked.size("outer"), asked.find_id(Kind.FUNC, "do_something")]
+        found += [asked.has("outer", "nothing"), asked.has("nothing", "first")]
+        return [*found, asked.find_id(Kind.FUNC, "nothing")]
+
+    expected = ask(types)
+    kernel = Running()
+    assert ask(KernelTypes.remembering(answers, kernel)) == expected
+    assert not kernel.unread
+    answers = json.loads(json.dumps(answers))
+    assert ask(KernelTypes.remembering(answers, kernel)) == expected
+    with pytest.raises(IndexError):  # this one is read
+        KernelTypes.remembering(answers, kernel).size("inner")
+
+
+def test_kinds_of_a_name_are_remembered_apart(types: KernelTypes) -> None:
+    remembering = KernelTypes.remembering({}, Running())
+    for kind in (Kind.FUNC, Kind.STRUCT):
+        for _ in range(2):
+            assert remembering.find_id(kind, "outer") == types.find_id(kind, "outer") is not None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import errno
-import platform
+import os
 from pathlib import Path
 
 import pytest
 
 from bpfilter.abi.bpf import Command
 from bpfilter.errors import Error, KernelError, RestrictedError, UnsupportedError
-from bpfilter.kernel import linux, restrict
+from bpfilter.kernel import host, linux, restrict
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.kernel.restrict import Facts
 
@@ -39,7 +39,8 @@ def test_errors_of_bpf(
 
 
 def test_machine_without_a_known_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    names = list(os.uname())
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result([*names[:4], "pdp11"]))
     linux._bpf_number.cache_clear()
     try:
         with pytest.raises(UnsupportedError, match="pdp11"):
@@ -70,3 +71,32 @@ def test_lists_and_removals_of_what_is_not_there(tmp_path: Path) -> None:
         kernel.remove(tmp_path / "a")
     with pytest.raises(KernelError, match="rename"):
         kernel.rename(tmp_path / "x", tmp_path / "y")
+
+
+def test_type_information_has_a_name_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(linux, "_BTF", tmp_path)
+    module = tmp_path / "nf_conntrack"
+    names = [LinuxKernel().btf_identity("nf_conntrack")]
+    for name in ("vmlinux", "nf_conntrack"):
+        tmp_path.joinpath(name).write_bytes(b"types")
+        names.append(LinuxKernel().btf_identity("nf_conntrack"))
+    module.rename(tmp_path / "unloaded")
+    module.write_bytes(b"types")  # loaded anew: another file of the same size
+    names.append(LinuxKernel().btf_identity("nf_conntrack"))
+    module.write_bytes(b"other types")
+    names.append(LinuxKernel().btf_identity("nf_conntrack"))
+    assert len(set(names)) == len(names)
+    assert LinuxKernel().btf_identity("nf_conntrack") == names[-1]
+    monkeypatch.setattr(host, "boot_id", lambda: "another boot")
+    assert LinuxKernel().btf_identity("nf_conntrack") not in names
+
+
+def test_files_are_for_nobody_else(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        LinuxKernel().replace_file(tmp_path / "state", b"rules")
+    finally:
+        os.umask(before)
+    assert tmp_path.joinpath("state").stat().st_mode & 0o777 == 0o600
