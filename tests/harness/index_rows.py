@@ -68,14 +68,15 @@ def like_classbench(kind: str, n: int, random: Generator) -> Rows:
     return rows_of(classbench.draw(SEEDS[kind], n, random))
 
 
-def packets_within(rows: Rows, which: Array, random: Generator) -> tuple[Array, Array]:
-    """Give IPv4 key words and protocols of packets, one within each of those rows."""
-    n = len(which)
-    noise = random.integers(0, 1 << 32, (n, 3), dtype=np.uint32)
+def packets_within(
+    rows: Rows, which: Array, random: Generator, key: KeyWords = IPV4
+) -> tuple[Array, Array]:
+    """Give key words and protocols of packets, one within each of those rows."""
+    noise = random.integers(0, 1 << 32, (len(which), key.count), dtype=np.uint32)
     words = rows.values[which] | noise & ~rows.masks[which]
-    words[:, 2] = 0
+    words[:, key.ports] = 0
     for bounds, shift in ((rows.sports[which], 16), (rows.dports[which], 0)):
         low, high = bounds[:, 0].astype(np.int64), bounds[:, 1].astype(np.int64)
         port = random.integers(low, high, endpoint=True).astype(np.uint32)
-        words[:, 2] |= port << np.uint32(shift)
+        words[:, key.ports] |= port << np.uint32(shift)
     return words, np.where(rows.proto[which] == 0, model.TCP, rows.proto[which])

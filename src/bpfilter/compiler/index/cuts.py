@@ -170,40 +170,40 @@ def _sums(numbers: Ints, offset: Ints) -> Ints:
 
 def _cut(pieces: Pieces, windows: list[Window], which: Ints, growth: _Growth) -> Pieces:
     """Make the children of runs that are cut; those without pieces are not made."""
-    used = [(window, which == number) for number, window in enumerate(windows)]
-    used = [(window, chosen) for window, chosen in used if chosen.any()]
     bits = np.zeros(pieces.runs, np.int64)
-    for window, chosen in used:
-        bits[chosen] = window.bits[chosen]
+    for number, window in enumerate(windows):
+        bits = np.where(which == number, window.bits, bits)
     sizes = np.where(which >= 0, np.int64(1) << bits, 0)
     first = growth.slots + np.cumsum(sizes) - sizes
     growth.slots += int(sizes.sum())
-    slots, sources, numbers = [pieces.slot[:0]], [pieces.row[:0]], [pieces.row[:0]]
-    for number, (window, chosen) in enumerate(used):
-        growth.nodes.append(_nodes(pieces, window, chosen, first))
-        child, source = window.pairs(chosen)
-        run = pieces.run[source]
-        slots.append(first[run] + child - window.offset[run])
-        sources.append(source)
-        numbers.append(np.full(len(source), number))
-    slot, source, number = map(np.concatenate, (slots, sources, numbers))
-    order = np.argsort(slot << 32 | source)
-    slot, source, number = slot[order], source[order], number[order]
+    for number in np.unique(which[which >= 0]):
+        growth.nodes.append(_nodes(pieces, windows[number], which == number, first))
+    slot, source = _copies(pieces, windows, which, first)
     new = np.flatnonzero(np.concatenate([[True], slot[1:] != slot[:-1]])[: len(slot)])
     parent = pieces.run[source]
-    child = slot - first[parent]
-    count = np.diff(np.append(new, len(slot)))
     out = pieces.into(
         source,
-        np.repeat(np.arange(len(new)), count),
+        np.repeat(np.arange(len(new)), np.diff(np.append(new, len(slot)))),
         slot[new],
         pieces.root[parent[new]],
         [left[parent[new]] for left in pieces.open],
     )
-    for place, (window, _) in enumerate(used):
-        ours = np.flatnonzero(number == place)
-        _settle(out, window, ours, parent[ours], child[ours])
+    for number in np.unique(which[which >= 0]):
+        ours = np.flatnonzero(which[parent] == number)
+        _settle(out, windows[number], ours, parent[ours], (slot - first[parent])[ours])
     return out
+
+
+def _copies(pieces: Pieces, windows: list[Window], which: Ints, first: Ints) -> tuple[Ints, Ints]:
+    """Give entry and piece of each copy, in order; a run's children are from `first` on."""
+    packed = [np.zeros(0, np.int64)]
+    for number in np.unique(which[which >= 0]):
+        window = windows[number]
+        child, source = window.pairs(which == number)
+        run = pieces.run[source]
+        packed.append((first[run] + child - window.offset[run]) << 32 | source)
+    every = np.sort(np.concatenate(packed))
+    return every >> 32, every & 0xFFFFFFFF
 
 
 def _nodes(pieces: Pieces, window: Window, chosen: Bools, first: Ints) -> Nodes:

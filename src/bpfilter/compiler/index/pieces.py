@@ -9,8 +9,10 @@ it is the last of its kind in the run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bpfilter.compiler.index.rows import U32, Bools, Ints, KeyWords, Rows, classify
 from bpfilter.compiler.index.tuples import Tuples
@@ -50,12 +52,13 @@ class Pieces:
         return len(self.slot)
 
     def is_any(self, half: int) -> Bools:
-        return (self.low[half] == 0) & (self.high[half] == ALL_PORTS)
+        whole = (self.low[half] == 0) & (self.high[half] == ALL_PORTS)
+        return np.asarray(whole, np.bool_)
 
     def asks(self) -> Ints:
         """Count the words and halves of which a piece asks something."""
-        words = sum((mask != 0).astype(np.int64) for mask in self.masks)
-        return words + ~self.is_any(0) + ~self.is_any(1)
+        asks = [mask != 0 for mask in self.masks] + [~self.is_any(half) for half in (0, 1)]
+        return np.asarray(np.count_nonzero(asks, axis=0), np.int64)
 
     def kept(self, keep: Bools) -> Pieces:
         """Give some of the pieces; runs stay, even without any."""
@@ -127,7 +130,7 @@ def pieces_of(rows: Rows, words: KeyWords, tuples: Tuples, row: Ints, start: Int
 
 
 def _kinds(rows: Rows, words: KeyWords, row: Ints, of: U32) -> Ints:
-    columns = [*(rows.values[row] & of).T, *of.T, rows.proto[row]]
+    columns: list[NDArray[Any]] = [*(rows.values[row] & of).T, *of.T, rows.proto[row]]
     for word, value, mask in (
         (words.a, rows.a_value[row], rows.a_mask[row]),
         (words.b, rows.b_value[row], rows.b_mask[row]),
@@ -161,7 +164,13 @@ def _behind_clear(pieces: Pieces) -> tuple[Pieces, Ints]:
 
 def _repeated(pieces: Pieces) -> tuple[Pieces, Ints]:
     # equal to an earlier one that hides it
-    columns = [pieces.run, pieces.kind, *pieces.masks, *pieces.low, *pieces.high]
+    columns: list[NDArray[Any]] = [
+        pieces.run,
+        pieces.kind,
+        *pieces.masks,
+        *pieces.low,
+        *pieces.high,
+    ]
     columns += [value & mask for value, mask in zip(pieces.values, pieces.masks, strict=True)]
     _, group = classify(columns)
     number = np.arange(len(group))

@@ -73,7 +73,7 @@ def _repeats(start: Ints, row: Ints) -> NDArray[np.bool_]:
     differs = row[place] != row[place - np.repeat(before, count)[place]]
     runs = np.repeat(np.arange(len(count)), count)[place]
     candidate[runs[differs]] = False
-    return candidate
+    return np.asarray(candidate, np.bool_)
 
 
 def write_forest(forest: Forest, records: NDArray[Any], blob: Blob) -> U32:

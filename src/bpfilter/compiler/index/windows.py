@@ -13,8 +13,10 @@ those where it is that first one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bpfilter.compiler.index.pieces import ALL_PORTS, Pieces
 from bpfilter.compiler.index.rows import Bools, Ints
@@ -197,9 +199,10 @@ def _first_over(low: Ints, high: Ints, number: Ints, size: int) -> Ints:
         below = least[upper - 1]
         np.minimum(below, least[upper], out=below)
         np.minimum(below[half:], least[upper, :-half], out=below[half:])
-    return least[0]
+    return np.asarray(least[0], np.int64)
 
 
-def bit_length(numbers: Ints) -> Ints:
+def bit_length(numbers: NDArray[Any]) -> Ints:
     """Give how many bits numbers below 2**32 have."""
-    return np.frexp(numbers.astype(np.float64))[1].astype(np.int64)
+    _, exponent = np.frexp(numbers.astype(np.float64))
+    return np.asarray(exponent, np.int64)
