@@ -59,7 +59,18 @@ LATE = {"numpy", "rich", "pyroute2"}
 #: Modules that are numpy throughout and import it at the top; they are imported late themselves.
 BULK = {
     f"bpfilter.compiler.index.{name}"
-    for name in ("blob", "buckets", "build", "cuts", "pruners", "rows", "tuples")
+    for name in (
+        "blob",
+        "buckets",
+        "build",
+        "cuts",
+        "pieces",
+        "pruners",
+        "rows",
+        "runs",
+        "tuples",
+        "windows",
+    )
 } | {
     f"bpfilter.rules.{name}"
     for name in ("bulk", "columns", "cutting", "keys", "lexing", "reach", "section")
