@@ -34,7 +34,7 @@ def make(rules: int, seed: int, verdicts: Verdicts) -> Family:
     text = saved({"FORWARD": lines(boxes, np.where(drops, "DROP", "ACCEPT").tolist())})
     packets = packets_in(boxes, rows_evenly(rules, rng), rng)
     worst = packets_in(boxes, np.full(_WORST, rules - 1), rng)
-    return Family("hosts", rules, text, packets, worst)
+    return Family("hosts", rules, text, packets, worst, exact=True)
 
 
 def _boxes(rules: int, rng: np.random.Generator) -> Boxes:

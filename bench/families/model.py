@@ -52,7 +52,8 @@ class Family:
     """Rules as iptables-save writes them, for IPv4, hook FORWARD, and packets for them.
 
     `packets`: TRACE of them, drawn evenly over the rules, in random order. `worst`: packets
-    that match no rule but the last one of the longest way.
+    that match no rule but the last one of the longest way. `exact`: each packet matches the
+    rule it was drawn from, and no other.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Family:
     text: str
     packets: Packets
     worst: Packets
+    exact: bool = False
 
 
 @dataclass(slots=True, eq=False)
