@@ -1,7 +1,8 @@
-"""What the verifier makes of the evaluation loop: it must not walk it step by step."""
+"""What the verifier makes of loops: it must not walk them step by step, whatever bounds them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -41,6 +42,14 @@ HEADERS = """\
 -A INPUT -p tcp -m tcp --tcp-option 5 -j ACCEPT"""
 
 
+def lacks_may_goto(has: Callable[[KernelTypes, str, str], bool]) -> Callable[..., bool]:
+    def has_other(types: KernelTypes, struct: str, path: str) -> bool:
+        return struct != "bpf_verifier_state" and has(types, struct, path)
+
+    return has_other
+
+
+@pytest.mark.parametrize("may_goto", [True, False])
 @pytest.mark.parametrize(
     ("family", "rules"),
     [
@@ -51,8 +60,15 @@ HEADERS = """\
     ],
 )
 def test_loops_are_walked_a_few_times(
-    kernel: LinuxKernel, types: KernelTypes, family: Family, rules: str
+    kernel: LinuxKernel,
+    types: KernelTypes,
+    monkeypatch: pytest.MonkeyPatch,
+    family: Family,
+    rules: str,
+    may_goto: bool,
 ) -> None:
+    if not may_goto:
+        monkeypatch.setattr(KernelTypes, "has", lacks_may_goto(KernelTypes.has))
     target = Target(types, kernel.possible_cpus(), kernel.clock_hz())
     chains = "".join(f":{hook} ACCEPT [0:0]\n" for hook in ("INPUT", "FORWARD", "OUTPUT"))
     table = parse_saved(f"*filter\n{chains}{rules}\nCOMMIT\n", "rules", family).table("filter")

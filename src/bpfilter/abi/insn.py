@@ -94,6 +94,7 @@ BPF_JLT: Final = 0xA0  # this and those below: Linux 4.14
 BPF_JLE: Final = 0xB0
 BPF_JSLT: Final = 0xC0
 BPF_JSLE: Final = 0xD0
+BPF_JCOND: Final = 0xE0  # class JMP only: may_goto (Linux 6.9)
 
 # Sizes, bits 3-4.
 BPF_W: Final = 0x00  # 4 bytes
@@ -133,3 +134,4 @@ JA: Final = BPF_JMP | BPF_JA
 GOTOL: Final = BPF_JMP32 | BPF_JA
 CALL: Final = BPF_JMP | BPF_CALL
 EXIT: Final = BPF_JMP | BPF_EXIT
+MAY_GOTO: Final = BPF_JMP | BPF_JCOND

@@ -226,6 +226,13 @@ class Builder:
     def jump(self, label: str) -> None:
         self.emit(Insn(abi.JA, ref=Ref(RefKind.LABEL, label)))
 
+    def may_goto(self, label: str) -> None:
+        """Go on, but jump after so many times (8 million) or so long that a loop must end here.
+
+        The verifier takes it for a way out of the loop around it (Linux 6.9).
+        """
+        self.emit(Insn(abi.MAY_GOTO, ref=Ref(RefKind.LABEL, label)))
+
     def call(self, helper: Helper | int) -> None:
         """Call a helper: arguments R1-R5, result R0."""
         self.emit(Insn(abi.CALL, imm=int(helper)))

@@ -184,6 +184,8 @@ def _reads(insn: Insn) -> int:
             before = 0 if insn.op == abi.BPF_MOV else dst
             return before | (src if insn.uses_src else 0)
         case abi.BPF_JMP | abi.BPF_JMP32:
+            if insn.opcode == abi.MAY_GOTO:
+                return 0
             if insn.is_conditional:
                 return dst | (src if insn.uses_src else 0)
             return 1 << Reg.R0 if insn.opcode == abi.EXIT else 0

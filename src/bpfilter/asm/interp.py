@@ -66,6 +66,7 @@ class Machine:
         self.type_ids: dict[str, int] = {}
         self._handles = {model.handle: model for model in self.maps.values()}
         self._fuel = [budget]
+        self._rounds = [abi.MAX_LOOPS]  # may_goto falls through so many times
         self._frames = [
             self.memory.add(f"stack of frame {n}", abi.MAX_STACK)
             for n in range(abi.MAX_CALL_FRAMES)
@@ -95,6 +96,7 @@ class Machine:
         self._fuel[0] = self.budget
         self._depth = -1
         self._tail_calls = 0
+        self._rounds[0] = abi.MAX_LOOPS
         try:
             return self._enter(self._main.entry, (context, *_LOST[1:]))
         except InterpError as error:
@@ -179,7 +181,7 @@ class Machine:
 
     def _make_environment(self) -> dict[str, object]:
         # What the lines made by translate.py refer to.
-        memory, fuel = self.memory, self._fuel
+        memory, fuel, rounds = self.memory, self._fuel, self._rounds
         load = {nbytes: memory.loader(nbytes) for nbytes in (1, 2, 4, 8)}
         store = {nbytes: memory.storer(nbytes) for nbytes in (1, 2, 4, 8)}
 
@@ -187,6 +189,10 @@ class Machine:
             if fuel[0] < 0:
                 raise _out_of_budget()
             return block
+
+        def is_endless() -> bool:
+            rounds[0] -= 1
+            return rounds[0] < 0
 
         def update(
             address: int, nbytes: int, operation: Callable[[int, int], int], value: int
@@ -224,6 +230,7 @@ class Machine:
             "lost": _LOST,
             "fuel": fuel,
             "again": again,
+            "is_endless": is_endless,
             "nowhere": _nowhere,
             "past_the_end": _past_the_end,
         }

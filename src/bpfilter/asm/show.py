@@ -118,6 +118,8 @@ def _show_jump(insn: Insn, target: str) -> str:
         return f"goto {target}"
     if insn.opcode == abi.GOTOL:
         return f"gotol {target}"
+    if insn.opcode == abi.MAY_GOTO:
+        return f"may_goto {target}"
     if insn.opcode == abi.EXIT:
         return "exit"
     if insn.opcode == abi.CALL:

@@ -138,6 +138,8 @@ class _Writer:
             goal = f"again(b{target})"
         else:
             goal = f"b{target}"
+        if insn.opcode == abi.MAY_GOTO:
+            return f"if is_endless(): {used}; return {goal}"
         if insn.is_conditional:
             return f"if {alu.condition(insn)}: {used}; return {goal}"
         return f"{used}; return {goal}"

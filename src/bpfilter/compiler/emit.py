@@ -56,7 +56,7 @@ def emit_program(
         for extract in EXTRACTORS[family]:
             extract(p)
     bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)
-    emit_loop(b, layout, bounds, hook, "unreadable")
+    emit_loop(b, layout, bounds, p.steps, hook, "unreadable")
     b.label("unreadable")
     _count_aborted(p, bounds.counters)
     b.label("drop")

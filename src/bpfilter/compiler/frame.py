@@ -34,7 +34,7 @@ SCRATCH_FRAGOFF = 84  # u32: fragment offset as x_tables' par->fragoff
 
 #: Return points there is always room for: reading the packet takes as much.
 MIN_RETURNS = 16
-MAX_FRAME = 512
+MAX_FRAME = 496
 MAX_WORDS = (MAX_FRAME - RETURNS) // 4 - MIN_RETURNS
 
 

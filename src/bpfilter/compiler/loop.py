@@ -1,8 +1,8 @@
 """The fixed loop that evaluates cells: the same instructions for any number of rules.
 
-An open-coded iterator (bpf_iter_num, Linux 6.4) bounds it, so the verifier walks the
-body once or twice whatever the rules are. Everything read from a cell is bounded
-before use; what is out of bounds ends the loop with the verdict NF_DROP.
+The verifier walks the body once or twice, whatever the rules are (steps.py). Everything
+read from a cell is bounded before use; what is out of bounds ends the loop with the
+verdict NF_DROP.
 
 Registers: R6 the index of the cell, R7 the cell, R8 return points held, R9 scratch.
 """
@@ -18,6 +18,7 @@ from bpfilter.compiler.cells import CELL_BYTES, Op
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.prologue import GUARD_DROP
 from bpfilter.compiler.search import emit_search, is_wanted
+from bpfilter.compiler.steps import Steps
 
 CELLS_MAP = "cells"
 COUNTERS_MAP = "counters"
@@ -25,9 +26,6 @@ COUNTER_BYTES = 16
 
 NF_DROP = 0
 NF_ACCEPT = 1
-
-#: Cells one packet may be tested against: BPF_MAX_LOOPS (include/linux/bpf_verifier.h).
-MAX_STEPS = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +37,11 @@ class Bounds:
     counters: int
 
 
-def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: str) -> None:
+def emit_loop(
+    b: Builder, layout: Frame, bounds: Bounds, steps: Steps, entry: int, aborted: str
+) -> None:
     """Emit the loop, from the cell `entry` of a hook to `exit`; `aborted` takes over when a
-    packet needs more than MAX_STEPS cells."""
+    packet needs more steps than there are."""
     b.load_map_value(R1, CELLS_MAP, entry * CELL_BYTES)
     b.load(R6, R1, 8, Size.W)
     b.load(R2, R1, 12, Size.W)
@@ -52,29 +52,15 @@ def emit_loop(b: Builder, layout: Frame, bounds: Bounds, entry: int, aborted: st
     b.load(R8, R1, 4, Size.W)
     for offset in range(frame.RETURNS, layout.words, 4):
         b.store(R10, layout.offset(offset), R8, Size.W)
-    _iterator(b, layout)
-    b.mov(R2, 0)
-    b.mov(R3, MAX_STEPS)
-    b.kfunc("bpf_iter_num_new")
+    steps.begin()
     b.label("step")
-    # Before Linux 6.15, commit 14c8552db644 ("bpf: use register liveness information for
-    # func_states_equal"), the verifier tells steps apart by what nobody reads any more.
-    for unused in (R0, R2, R3, R4, R5, R7):
-        b.mov(unused, 0)
-    _iterator(b, layout)
-    b.kfunc("bpf_iter_num_next")
-    b.jeq(R0, 0, "exhausted")
+    steps.step("exhausted", (R7,))
     _fetch(b, bounds.cells)
     _test(b, layout, bounds.words)
     _act(b, layout, bounds.counters)
     if is_wanted(layout):
         emit_search(b, layout, bounds.words)
-    _leave(b, layout, aborted)
-
-
-def _iterator(b: Builder, layout: Frame) -> None:
-    b.mov(R1, R10)
-    b.add(R1, layout.offset(frame.ITERATOR))
+    _leave(b, steps, aborted)
 
 
 def _fetch(b: Builder, cells: int) -> None:
@@ -177,14 +163,12 @@ def _count(b: Builder, layout: Frame, counters: int) -> None:
     b.atomic_add(R4, 8, R0)
 
 
-def _leave(b: Builder, layout: Frame, aborted: str) -> None:
+def _leave(b: Builder, steps: Steps, aborted: str) -> None:
     b.label("exhausted")
-    _iterator(b, layout)
-    b.kfunc("bpf_iter_num_destroy")
+    steps.end()
     b.jump(aborted)
     for label, verdict in (("accept_now", NF_ACCEPT), ("drop_now", NF_DROP)):
         b.label(label)
-        _iterator(b, layout)
-        b.kfunc("bpf_iter_num_destroy")
+        steps.end()
         b.mov(R0, verdict)
         b.exit()

@@ -17,6 +17,7 @@ from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R10, Reg, Size
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
+from bpfilter.compiler.steps import Steps
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, field
 from bpfilter.plan.fields import Field
@@ -44,6 +45,11 @@ class Prologue:
     wanted: frozenset[tuple[str, int]]
     #: Where a packet goes that cannot be read at all: dropped.
     unreadable: str = field(default="unreadable")
+
+    @property
+    def steps(self) -> Steps:
+        """The bound of a loop; the extractors and the evaluation loop share its place."""
+        return Steps.of(self.b, self.frame.offset(frame.ITERATOR), self.types)
 
     @property
     def types(self) -> KernelTypes:

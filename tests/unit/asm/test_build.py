@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from bpfilter.abi import insn as abi
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
 from bpfilter.asm.encode import encode
-from bpfilter.asm.insn import R0, R1, R2, R6, R10, Ref, RefKind, Size
+from bpfilter.asm.insn import R0, R1, R2, R6, R10, Insn, Ref, RefKind, Size
 from bpfilter.errors import BuildError
 
 Step = Callable[[Builder], None]
@@ -67,6 +68,7 @@ BYTES: list[tuple[str, Step, str]] = [
     ("kfunc", lambda b: b.kfunc("f"), "8520 0000 07000000"),
     ("type id", lambda b: b.type_id(R2, "sk_buff"), "b702 0000 07000000"),
     ("exit", lambda b: b.exit(), "9500 0000 00000000"),
+    ("may_goto", lambda b: b.emit(Insn(abi.MAY_GOTO, off=2)), "e500 0200 00000000"),
 ]
 
 

@@ -24,7 +24,9 @@ def good(b: Builder) -> None:
     b.store(R10, -8, R6)
     b.label("again")
     b.call(Helper.GET_PRANDOM_U32)
+    b.may_goto("done")
     b.jeq(R0, 0, "again")
+    b.label("done")
     b.load_func(R2, "step")
     b.mov(R1, R6)
     b.call_sub("sub")
@@ -54,6 +56,15 @@ def unreachable(b: Builder) -> None:
 
 def unwritten(b: Builder) -> None:
     b.add(R0, R6)
+    b.exit()
+
+
+def unwritten_if_the_loop_ends_early(b: Builder) -> None:
+    b.label("again")
+    b.may_goto("out")
+    b.mov(R0, 0)
+    b.jeq(R1, 0, "again")
+    b.label("out")
     b.exit()
 
 
@@ -149,6 +160,7 @@ PROGRAMS: list[tuple[Callable[[Builder], None], list[tuple[int, str]]]] = [
     (no_exit, [(0, "past its end")]),
     (unreachable, [(2, "nothing leads here")]),
     (unwritten, [(0, "reads r0"), (0, "reads r6")]),
+    (unwritten_if_the_loop_ends_early, [(3, "reads r0")]),
     (written_on_one_path_only, [(2, "reads r6")]),
     (lost_in_a_call, [(3, "reads r1")]),
     (argument_not_given, [(2, "reads r2")]),

@@ -48,6 +48,21 @@ def test_the_budget_ends_endless_loops() -> None:
     assert caught.value.index == 0
 
 
+def test_may_goto_ends_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def program(b: Builder) -> None:
+        b.mov(R0, 0)
+        b.label("again")
+        b.may_goto("out")
+        b.add(R0, 1)
+        b.jne(R0, R1, "again")
+        b.label("out")
+        b.exit()
+
+    monkeypatch.setattr(abi, "MAX_LOOPS", 5)
+    machine = Machine(assemble(program))
+    assert [machine.run(end) for end in (1, 5, 6, 6)] == [1, 5, 5, 5]
+
+
 def test_errors_name_the_instruction_and_its_origin() -> None:
     def program(b: Builder) -> None:
         b.mov(R0, 0)
@@ -328,7 +343,7 @@ def test_mistakes_show_when_they_are_met(write: Callable[[Builder], None], words
         Insn(abi.BPF_ALU64 | 0xE0),
         Insn(abi.BPF_ALU64 | abi.BPF_ADD, off=1),
         Insn(abi.BPF_ALU | abi.BPF_END, imm=17),
-        Insn(abi.BPF_JMP | 0xE0),
+        Insn(abi.BPF_JMP32 | abi.BPF_JCOND),
         Insn(abi.BPF_STX | abi.BPF_ATOMIC | abi.BPF_DW, imm=0x33),
         Insn(abi.BPF_STX | abi.BPF_ATOMIC | abi.BPF_B),
         Insn(abi.BPF_LDX | abi.BPF_ATOMIC),

@@ -22,6 +22,7 @@ def program() -> tuple[Insn, ...]:
         b.atomic_add(R1, 0, R2)
     with b.origin("rule 2"):
         b.jeq(R2, 3, "out")
+        b.may_goto("out")
         b.load_func(R2, "step")
     b.label("out")
     b.mov32(R0, 0)
@@ -39,13 +40,14 @@ LISTING = """\
    3: lock *(u64 *)(r1 + 0) += r2
 ; rule 2
    4: if r2 == 3 goto out
-   5: r2 = sub step
+   5: may_goto out
+   6: r2 = sub step
 out:
-   7: w0 = 0
-   8: exit
+   8: w0 = 0
+   9: exit
 step:
-   9: call sub out
-  10: exit
+  10: call sub out
+  11: exit
 """
 
 
@@ -60,9 +62,9 @@ def test_resolved_programs_look_the_same() -> None:
 def test_decoded_programs_show_slots_instead_of_names() -> None:
     text = show(decode(encode(resolve(program()), lambda _ref: 5)))
     assert "   0: r1 = &5[8]\n" in text
-    assert "   4: if r2 == 3 goto 7\n" in text
-    assert "   5: r2 = sub 9\n" in text
-    assert "   9: call sub 7\n" in text
+    assert "   4: if r2 == 3 goto 8\n" in text
+    assert "   6: r2 = sub 10\n" in text
+    assert "  10: call sub 8\n" in text
 
 
 STEPS: list[tuple[Callable[[Builder], None], str]] = [

@@ -5,52 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R10, Reg, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R10, Reg, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan.fields import Field
-
-#: Steps of a loop: more than any packet has bytes, far fewer than BPF_MAX_LOOPS.
-MAX_STEPS = 1 << 20
 
 _UNWANTED = 0xF
 
 
 @contextmanager
 def loop(p: Prologue, exits: dict[str, str]) -> Iterator[str]:
-    """Repeat the instructions made inside, by an open-coded iterator (Linux 6.4).
+    """Repeat the instructions made inside.
 
     Gives the label that starts the next step, for `continue`; the end of the block goes
     there too. A jump to a key of `exits` leaves the loop for the label that is its value; the
-    first key is also where the loop goes after MAX_STEPS. R0-R5 do not survive a step.
+    first key is also where the loop goes after too many steps. R0-R5 do not survive a step.
     """
     b = p.b
     step = b.fresh("step")
-    _iterator(p)
-    b.mov(R2, 0)
-    b.mov(R3, MAX_STEPS)
-    b.kfunc("bpf_iter_num_new")
+    p.steps.begin()
     b.label(step)
-    # Before Linux 6.15, commit 14c8552db644 ("bpf: use register liveness information for
-    # func_states_equal"), the verifier tells steps apart by what nobody reads any more.
-    for unused in (R0, R2, R3, R4, R5):
-        b.mov(unused, 0)
-    _iterator(p)
-    b.kfunc("bpf_iter_num_next")
-    b.jeq(R0, 0, next(iter(exits)))
+    p.steps.step(next(iter(exits)))
     yield step
     b.jump(step)
     for leave, then in exits.items():
         b.label(leave)
-        _iterator(p)
-        b.kfunc("bpf_iter_num_destroy")
+        p.steps.end()
         b.jump(then)
-
-
-def _iterator(p: Prologue) -> None:
-    # struct bpf_iter_num, 8 bytes, the place of the evaluation loop's own.
-    p.b.mov(R1, R10)
-    p.b.add(R1, p.frame.offset(frame.ITERATOR))
 
 
 def mark(p: Prologue, seen: Field, kind: Reg) -> None:
