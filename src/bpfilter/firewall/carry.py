@@ -3,7 +3,7 @@
 A rule stayed if an equal one is in the chain of the same name; of several equal ones the
 first keeps the first one's counters, and so on. Lines that are equal byte for byte are
 equal rules, which settles nearly all of a large ruleset without reading any of it; only
-lines that are left over on both sides are read as rules and compared by what they mean.
+lines that are left over on both sides are compared in one spelling (spelling.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bpfilter.errors import SourceError
+from bpfilter.firewall import counters
 from bpfilter.firewall.counters import PAIR_BYTES
 from bpfilter.firewall.lines import Lines
-from bpfilter.rules.model import Family, Rule
-from bpfilter.rules.options import RuleParser
-from bpfilter.source import Span
+from bpfilter.firewall.spelling import Speller
+from bpfilter.rules.model import Family
 
 #: Of a line that has no equal.
 NONE = -1
@@ -34,15 +33,18 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
     if end and _shifted(gone, come, old.body[len(old.body) - end :]):
         gone, come = _between(old, start, 0), _between(new, start, 0)
     source = pair(gone, come)
-    _pair_by_meaning(source, _Side(gone, old, family), _Side(come, new, family))
+    _pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
     first = PAIR_BYTES * old.body.count(b"\n", 0, start)
-    theirs = [
-        values[first + PAIR_BYTES * index : first + PAIR_BYTES * (index + 1)]
-        if index != NONE
-        else written[at : at + PAIR_BYTES]
-        for at, index in zip(range(first, len(written), PAIR_BYTES), source, strict=False)
-    ]
-    return values[:first] + b"".join(theirs) + values[first + PAIR_BYTES * len(gone) :]
+    last = first + PAIR_BYTES * len(gone)
+    own = written[first : first + PAIR_BYTES * len(come)]
+    if own != bytes(len(own)):
+        new_at = [NONE if found != NONE else line for line, found in enumerate(source)]
+        own = counters.pick(own, new_at)
+    return (
+        values[:first]
+        + counters.add(counters.pick(values[first:last], source), own)
+        + values[last:]
+    )
 
 
 def common(old: bytes, new: bytes) -> tuple[int, int]:
@@ -56,14 +58,14 @@ def common(old: bytes, new: bytes) -> tuple[int, int]:
     return start, end
 
 
-def pair(old: Sequence[bytes], new: Sequence[bytes]) -> list[int]:
+def pair(old: Sequence[bytes | None], new: Sequence[bytes | None]) -> list[int]:
     """Give for each new line the index of the old one that is the same, or NONE: of several,
     the first for the first, and so on."""
     last = len(old) - 1
     waiting = dict(zip(reversed(old), range(last, -1, -1), strict=True))
     if len(waiting) == len(old):
         return [waiting.pop(line, NONE) for line in new]
-    several: dict[bytes, list[int]] = {}
+    several: dict[bytes | None, list[int]] = {}
     for index in range(last, -1, -1):
         several.setdefault(old[index], []).append(index)
     nobody: list[int] = []
@@ -93,6 +95,10 @@ def _same_end(old: bytes, new: bytes, most: int) -> int:
     return low
 
 
+def _speller(lines: Lines, family: Family) -> Speller:
+    return Speller(family, set(lines.chains()))
+
+
 def _is_line(body: bytes, at: int) -> bool:
     return at == 0 or body[at - 1] == ord("\n")
 
@@ -112,40 +118,15 @@ def _shifted(gone: list[bytes], come: list[bytes], end: bytes) -> bool:
     return not uneven.isdisjoint(end.split(b"\n"))
 
 
-class _Side:
-    """Lines of a ruleset, to be read as rules."""
-
-    def __init__(self, lines: list[bytes], of: Lines, family: Family) -> None:
-        self.lines = lines
-        self.of = of
-        self.family = family
-
-    def rules(self, indexes: list[int]) -> list[tuple[str, Rule] | None]:
-        """Read some lines: chain and rule, or None if there is no such rule any more."""
-        if not indexes:
-            return []
-        parser = RuleParser(self.family, "filter", set(self.of.chains()))
-        return [self._rule(parser, self.lines[index]) for index in indexes]
-
-    def _rule(self, parser: RuleParser, line: bytes) -> tuple[str, Rule] | None:
-        text = line.decode("utf-8", "surrogateescape")
-        try:
-            command = parser.parse_line(text, Span("rules in force", 1, 1, len(text) + 1, text))
-        except SourceError:  # written by a version that knew more
-            return None
-        return None if command is None else (command.chain, command.rules[0])
-
-
-def _pair_by_meaning(source: list[int], old: _Side, new: _Side) -> None:
-    come = [index for index, found in enumerate(source) if found == NONE]
-    gone = sorted(set(range(len(old.lines))) - set(source))
-    if not (come and gone):
+def _pair_by_meaning(
+    source: list[int], gone: list[bytes], come: list[bytes], old: Speller, new: Speller
+) -> None:
+    left_over = sorted(set(range(len(gone))).difference(source))
+    without = [index for index, found in enumerate(source) if found == NONE]
+    if not (left_over and without):
         return
-    waiting: dict[tuple[str, Rule], list[int]] = {}
-    for index, meaning in zip(reversed(gone), reversed(old.rules(gone)), strict=True):
-        if meaning is not None:
-            waiting.setdefault(meaning, []).append(index)
-    for index, meaning in zip(come, new.rules(come), strict=True):
-        indexes = None if meaning is None else waiting.get(meaning)
-        if indexes:
-            source[index] = indexes.pop()
+    theirs = [old.spell(gone[index]) for index in left_over]
+    ours = [new.spell(come[index]) for index in without]
+    for index, found in zip(without, pair(theirs, ours), strict=True):
+        if found != NONE and theirs[found] is not None:
+            source[index] = left_over[found]

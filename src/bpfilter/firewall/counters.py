@@ -102,7 +102,18 @@ def of_lines(values: bytes, order: array[int] | None, rules: int) -> bytes:
     """Give the counters of the rules in the order of their lines; see Records.order."""
     if order is None:
         return values[PAIR_BYTES * FIRST_RULE : PAIR_BYTES * (FIRST_RULE + rules)]
-    return b"".join([values[PAIR_BYTES * at : PAIR_BYTES * (at + 1)] for at in order])
+    return pick(values, order)
+
+
+def pick(values: bytes, indexes: Sequence[int]) -> bytes:
+    """Give the counters of these indexes; zero for those of -1."""
+    numbers = unpack(values)
+    picked = array("Q", bytes(PAIR_BYTES * len(indexes)))
+    for part in (0, 1):
+        column = numbers[part::2]
+        column.append(0)  # what -1 finds
+        picked[part::2] = array("Q", map(column.__getitem__, indexes))
+    return picked.tobytes()
 
 
 def placed(policies: bytes, lines: bytes, order: array[int] | None, per_cpu: int) -> bytes:
@@ -112,10 +123,10 @@ def placed(policies: bytes, lines: bytes, order: array[int] | None, per_cpu: int
     known += policies[len(known) : PAIR_BYTES * FIRST_RULE]
     if order is None:
         return (known + lines).ljust(PAIR_BYTES * per_cpu, b"\0")
-    made = bytearray(known.ljust(PAIR_BYTES * per_cpu, b"\0"))
-    for at, start in zip(order, range(0, len(lines), PAIR_BYTES), strict=True):
-        made[PAIR_BYTES * at : PAIR_BYTES * (at + 1)] = lines[start : start + PAIR_BYTES]
-    return bytes(made)
+    line_of = array("i", [-1]) * (per_cpu - FIRST_RULE)
+    for line, counter in enumerate(order):
+        line_of[counter - FIRST_RULE] = line
+    return known + pick(lines, line_of)
 
 
 def written(table: Table) -> bytes:
