@@ -133,14 +133,16 @@ class BulkTable(Columns):
         rule = with_values(shape.rule, values)
         return replace(rule, counters=counters, span=self._span(row, shape.rule.span))
 
-    # Counters stand before a line's rule, which the quick reader counts in.
+    # Counters in front are as long as they are; the quick reader counts them in.
     def _span(self, row: int, first: Span | None) -> Span | None:
         if first is None:
             return None
         line = self.text.line(int(self.line[row]))
-        start = 0 if first.column == 1 else line.index("-A")
-        end = len(line) + 1 - (len(first.text) + 1 - first.end)
-        return Span(first.name, int(self.line[row]), start + 1, end, line)
+        column = first.column
+        if column > 1:
+            column += line.index("]") - first.text.index("]")
+        end = first.end + len(line) - len(first.text)
+        return Span(first.name, int(self.line[row]), column, end, line)
 
 
 def _packed(words: NDArray[np.uint32]) -> bytes:

@@ -58,8 +58,10 @@ class Section:
 
     def table(self) -> BulkTable:
         """Read them, and finish the table. Raises: SourceError for a fault, or to give up."""
-        self._read()
-        self._fill()
+        if len(self.shape):
+            self._read()
+            self._number_anew()
+            self._fill()
         made = self._sorted()
         if not is_sound(made) or not all(self._agrees(made, row) for row in _samples(made)):
             give_up("not as read line by line")
@@ -122,6 +124,14 @@ class Section:
         if isinstance(rule.target, Jump) and rule.target.chain in TABLES[self.draft.name]:
             give_up("a jump to a built-in chain")
         return command.chain, rule
+
+    # Shapes are numbered in the order of their first rows.
+    def _number_anew(self) -> None:
+        _, firsts = np.unique(self.shape, return_index=True)
+        order = np.argsort(firsts)
+        self.shapes = [self.shapes[number] for number in order]
+        self.counted = [self.counted[number] for number in order]
+        self.shape = np.argsort(order).astype(np.int32)[self.shape]
 
     # What the rows of a shape have in common goes into the columns, and slots they lack out.
     def _fill(self) -> None:
