@@ -25,7 +25,7 @@ from bench.families import Packets
 from bench.families.model import PACKET, TRACE, UDP
 from bench.lab import pinned
 from bench.plan import Bench
-from bench.results import EVEN, What
+from bench.results import EMPTY_PROGRAM, EVEN, OURS, What
 from bench.rig import Mismatch
 from bench.traffic import TRACE_ENTRY, next_entry, template, trace_bytes, trace_maps
 from bpfilter.abi.bpf import ProgramType
@@ -36,8 +36,8 @@ from bpfilter.bpf.program import Program, hook_state
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
+from bpfilter.compiler.count import COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
-from bpfilter.compiler.loop import COUNTERS_MAP
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target
 from bpfilter.firewall.dispatch import NF_DROP
@@ -50,7 +50,6 @@ from bpfilter.rules.model import Family, Hook
 _FROM_TRACE = ("saddr", "daddr", "ports", "l3")
 _CONSTANT = {"guards": 0, "l4": 0x02}
 _TTL = 64
-OURS, EMPTY_PROGRAM = "bpfilter", "empty program"
 _NFPROTO_IPV4 = 2
 #: The packet that the kernel is given.
 _SAMPLE = np.array([(0x0A01_0101, 0x0A02_0202, 1024, 53, UDP, -1)], PACKET)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.compiler.cells import CELL_BYTES, COUNTER_FIRST
+from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
-from bpfilter.compiler.frame import lay_out_frame
-from bpfilter.compiler.loop import CELLS_MAP, COUNTER_BYTES, COUNTERS_MAP
-from bpfilter.compiler.lower import CounterKey, Lowered, lay_out, lower_table, nesting
+from bpfilter.compiler.frame import Frame, lay_out_frame
+from bpfilter.compiler.index.emit import INDEX_MAP, ChainIndex, Search
+from bpfilter.compiler.loop import CELLS_MAP
+from bpfilter.compiler.lower import CounterKey, lay_out, lower_table, nesting
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import dataclass
+from bpfilter.errors import RefusedError
 from bpfilter.rules.model import Family, Hook, Rule, Table
 
 
@@ -27,13 +31,26 @@ class Compiled:
     table: Table
     programs: dict[Hook, ProgramSpec]
     maps: dict[str, MapSpec]
-    counters: tuple[CounterKey, ...]
+    counters: Sequence[CounterKey]
     counters_per_cpu: int
     cells: int
     words: int
     needs_conntrack: bool
     #: The first rule that asks for a user or group by number: one of our user namespace.
     asks_users: Rule | None
+    #: The chains that are searched by an index.
+    indexes: tuple[ChainIndex, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What programs are emitted from, but for the rules: cells and indexes."""
+
+    family: Family
+    frame: Frame
+    words: dict[Hook, frozenset[tuple[str, int]]]
+    counters: int  # of one CPU
+    search: Search | None = None
 
 
 def compile_table(table: Table, family: Family, target: Target) -> Compiled:
@@ -43,63 +60,73 @@ def compile_table(table: Table, family: Family, target: Target) -> Compiled:
     UnsupportedError if the rules test more fields than fit, BuildError at a size limit.
     """
     lowered = lower_table(table, family)
-    if lowered.refused:
-        first, *others = lowered.refused
+    refuse(lowered.refused)
+    words = frozenset[tuple[str, int]]().union(*lowered.words.values())
+    frame = lay_out_frame(words, family, max(nesting(lowered.chains).values()))
+    cells = b"".join([cell.pack() for cell in lay_out(lowered, frame)])
+    code = Code(family, frame, lowered.words, COUNTER_FIRST + len(lowered.counters))
+    rules = [rule for chain in table.chains for rule in chain.rules]
+    return assemble(code, target, table, lowered.counters, rules, cells)
+
+
+def refuse(refused: Sequence[RefusedError]) -> None:
+    """Raise the first of some refusals, the others as its notes; nothing if there is none."""
+    if refused:
+        first, *others = refused
         for other in others:
             first.add_note(str(other))
         raise first
-    return _assemble(lowered, target)
 
 
-def _assemble(lowered: Lowered, target: Target) -> Compiled:
-    words = frozenset[tuple[str, int]]().union(*lowered.words.values())
-    layout = lay_out_frame(words, lowered.family, max(nesting(lowered.chains).values()))
-    cells = b"".join([cell.pack() for cell in lay_out(lowered, layout)])
-    counters = COUNTER_FIRST + len(lowered.counters)
-    rules = [rule for chain in lowered.table.chains for rule in chain.rules]
-    programs = {
-        hook: ProgramSpec(
-            name=f"rules{'6' if lowered.family is Family.IPV6 else '4'}_{hook.name.lower()}",
-            type=ProgramType.NETFILTER,
-            attach_type=AttachType.NETFILTER,
-            insns=emit_program(
-                hook,
-                lowered.family,
-                layout,
-                wanted,
-                target,
-                cells=len(cells) // CELL_BYTES,
-                counters=counters,
-            ),
-        )
-        for hook, wanted in lowered.words.items()
-    }
-    maps = {
-        CELLS_MAP: MapSpec(
-            "bpf_cells", MapType.ARRAY, 4, len(cells), 1, MapFlags.MMAPABLE, contents=cells
-        ),
-        COUNTERS_MAP: MapSpec(
-            "bpf_counters",
-            MapType.ARRAY,
-            4,
-            counters * target.cpus * COUNTER_BYTES,
-            1,
-            MapFlags.MMAPABLE,
-        ),
-    }
+def assemble(
+    code: Code,
+    target: Target,
+    table: Table,
+    counters: Sequence[CounterKey],
+    rules: Iterable[Rule],
+    cells: bytes,
+    index: bytes = b"",
+    indexes: tuple[ChainIndex, ...] = (),
+) -> Compiled:
+    """Put programs and maps together; `rules` are those that say what the table needs."""
+    sizes = {CELLS_MAP: len(cells), COUNTERS_MAP: code.counters * target.cpus * COUNTER_BYTES}
+    contents = {CELLS_MAP: cells}
+    if index:
+        sizes[INDEX_MAP], contents[INDEX_MAP] = len(index), index
+    users = (rule for rule in rules if any(match.asks_users() for match in rule.matches))
     return Compiled(
-        family=lowered.family,
-        table=lowered.table,
-        programs=programs,
-        maps=maps,
-        counters=lowered.counters,
-        counters_per_cpu=counters,
+        family=code.family,
+        table=table,
+        programs={hook: _program(code, target, hook, len(cells)) for hook in code.words},
+        maps={
+            name: MapSpec(
+                f"bpf_{name}", MapType.ARRAY, 4, size, 1, MapFlags.MMAPABLE, contents.get(name)
+            )
+            for name, size in sizes.items()
+        },
+        counters=counters,
+        counters_per_cpu=code.counters,
         cells=len(cells) // CELL_BYTES,
-        words=len(set(layout.slots.values())),
+        words=len(set(code.frame.slots.values())),
         needs_conntrack=any(match.TRACKS for rule in rules for match in rule.matches),
-        asks_users=next((rule for rule in rules if _asks_users(rule)), None),
+        asks_users=next(users, None),
+        indexes=indexes,
     )
 
 
-def _asks_users(rule: Rule) -> bool:
-    return any(match.asks_users() for match in rule.matches)
+def _program(code: Code, target: Target, hook: Hook, cell_bytes: int) -> ProgramSpec:
+    return ProgramSpec(
+        name=f"rules{'6' if code.family is Family.IPV6 else '4'}_{hook.name.lower()}",
+        type=ProgramType.NETFILTER,
+        attach_type=AttachType.NETFILTER,
+        insns=emit_program(
+            hook,
+            code.family,
+            code.frame,
+            code.words[hook],
+            target,
+            cells=cell_bytes // CELL_BYTES,
+            counters=code.counters,
+            search=code.search,
+        ),
+    )

@@ -9,10 +9,11 @@ TEST cells ask `lo <= (word[slot] & mask) <= hi` and go on to the next cell or
 `jump` cells ahead. A GUARD cell goes on for 0, jumps for 1, and drops the packet
 for 2; a LATE_GUARD cell instead marks the packet in word `hi`, for a guard after the
 rule's end. SEARCH cells ask whether the list with its first word at `slot` has a number
-from `lo` to `hi` (search.py). Action cells count the packet in counter `lo` and act; `hi`
-is the cell a JUMP or GOTO goes to. The first cells are an ENTRY per hook: `lo` is where
-the base chain starts, `hi` its policy (where RETURN from it, and from a chain it went to,
-ends up).
+from `lo` to `hi` (search.py). A FIND cell looks up the chain's index whose descriptors are at
+`hi` (index/layout.py), and goes to the first rule from order `lo` on that can match. Action
+cells count the packet in counter `lo` and act; `hi` is the cell a JUMP or GOTO goes to. The
+first cells are an ENTRY per hook: `lo` is where the base chain starts, `hi` its policy (where
+RETURN from it, and from a chain it went to, ends up).
 
 A rule is a boolean expression compiled to these jumps with short-circuit
 evaluation, so its parts are asked in the order they were written and no further
@@ -22,9 +23,9 @@ than needed, as x_tables does.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import BuildError
 from bpfilter.plan.fields import DOOMED, Field
 from bpfilter.plan.nodes import U32, All, Any, Contains, Guard, Not, Predicate, Test
@@ -57,6 +58,7 @@ class Op(IntEnum):
     ENTRY = 10
     SEARCH_JUMP_IF = 11
     SEARCH_JUMP_UNLESS = 12
+    FIND = 13
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Assembler:
 
     def __init__(self, places: dict[tuple[str, int], Place]) -> None:
         self.cells: list[Cell] = []
+        #: The cells that came of tests, in the order they were written.
+        self.tests: list[tuple[int, Test]] = []
         self._places = places
 
     @property
@@ -177,6 +181,7 @@ class Assembler:
                 self._always(there)
             return
         op = Op.TEST_JUMP_IF if sense else Op.TEST_JUMP_UNLESS
+        self.tests.append((self.here, test))
         there.append(self.add(Cell(op, place.slot, mask=mask, lo=low, hi=high)))
 
     def _always(self, there: list[int]) -> None:

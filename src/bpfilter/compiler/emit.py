@@ -7,16 +7,18 @@ many rules there are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import COUNTER_ABORTED
+from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import Frame
+from bpfilter.compiler.index.emit import Search
 from bpfilter.compiler.loop import (
-    COUNTER_BYTES,
-    COUNTERS_MAP,
     NF_DROP,
     Bounds,
     emit_loop,
@@ -39,8 +41,14 @@ def emit_program(
     *,
     cells: int,
     counters: int,
+    search: Search | None = None,
+    override: Callable[[Prologue], None] | None = None,
 ) -> tuple[Insn, ...]:
-    """Emit the program of one hook; `cells` and `counters` (of one CPU) size the maps."""
+    """Emit the program of one hook; `cells` and `counters` (of one CPU) size the maps.
+
+    `override` may emit stores to packet words after they are read: what bench/ measures are
+    many packets, where a test run has one.
+    """
     b = Builder(f"{family.command} {hook.name}")
     p = Prologue(b, target, layout, family, hook, wanted)
     b.load(R6, R1, CTX_SKB)
@@ -55,8 +63,10 @@ def emit_program(
     if wanted:
         for extract in EXTRACTORS[family]:
             extract(p)
+    if override:
+        override(p)
     bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)
-    emit_loop(b, layout, bounds, p.steps, hook, "unreadable")
+    emit_loop(b, layout, bounds, p.steps, search, hook, "unreadable")
     b.label("unreadable")
     _count_aborted(p, bounds.counters)
     b.label("drop")

@@ -4,25 +4,25 @@ The verifier walks the body once or twice, whatever the rules are (steps.py). Ev
 read from a cell is bounded before use; what is out of bounds ends the loop with the
 verdict NF_DROP.
 
-Registers: R6 the index of the cell, R7 the cell, R8 return points held, R9 scratch.
+Registers: R6 the index of the cell, R7 the cell, R8 return points held, R9 not 0 while an
+index is searched (index/emit.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R10, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import CELL_BYTES, Op
+from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
+from bpfilter.compiler.index.emit import Search, SearchEmitter
 from bpfilter.compiler.prologue import GUARD_DROP
 from bpfilter.compiler.search import emit_search, is_wanted
 from bpfilter.compiler.steps import Steps
+from bpfilter.dataclass import dataclass
 
 CELLS_MAP = "cells"
-COUNTERS_MAP = "counters"
-COUNTER_BYTES = 16
 
 NF_DROP = 0
 NF_ACCEPT = 1
@@ -38,7 +38,13 @@ class Bounds:
 
 
 def emit_loop(
-    b: Builder, layout: Frame, bounds: Bounds, steps: Steps, entry: int, aborted: str
+    b: Builder,
+    layout: Frame,
+    bounds: Bounds,
+    steps: Steps,
+    search: Search | None,
+    entry: int,
+    aborted: str,
 ) -> None:
     """Emit the loop, from the cell `entry` of a hook to `exit`; `aborted` takes over when a
     packet needs more steps than there are."""
@@ -50,14 +56,20 @@ def emit_loop(
     # follow a known number through every depth, and every state of the return points.
     # Return points are stored in halves: whole ones it would remember as copies of R8.
     b.load(R8, R1, 4, Size.W)
-    for offset in range(frame.RETURNS, layout.words, 4):
+    if search:
+        b.load(R9, R1, 4, Size.W)
+    for offset in range(frame.SEARCH if search else frame.RETURNS, layout.words, 4):
         b.store(R10, layout.offset(offset), R8, Size.W)
     steps.begin()
     b.label("step")
     steps.step("exhausted", (R7,))
+    if search:
+        b.jne(R9, 0, "search")
     _fetch(b, bounds.cells)
     _test(b, layout, bounds.words)
-    _act(b, layout, bounds.counters)
+    _act(b, layout, bounds.counters, search is not None)
+    if search:
+        SearchEmitter(b, layout, search).emit()
     if is_wanted(layout):
         emit_search(b, layout, bounds.words)
     _leave(b, steps, aborted)
@@ -111,11 +123,14 @@ def _test(b: Builder, layout: Frame, words: int) -> None:
     b.jump("next")
 
 
-def _act(b: Builder, layout: Frame, counters: int) -> None:
+def _act(b: Builder, layout: Frame, counters: int, finds: bool) -> None:
     b.label("act")
+    if finds:
+        b.jeq(R5, Op.FIND, "find")
     if is_wanted(layout):
-        b.jgt(R5, Op.ENTRY, "search")
-    _count(b, layout, counters)
+        b.jgt(R5, Op.ENTRY, "search_list")
+    b.load(R3, R7, 8, Size.W)
+    emit_count(b, layout, counters)
     b.jeq(R5, Op.CONTINUE, "next")
     b.jeq(R5, Op.DROP, "drop_now")
     b.jeq(R5, Op.ACCEPT, "accept_now")
@@ -146,21 +161,6 @@ def _act(b: Builder, layout: Frame, counters: int) -> None:
     b.store(R2, layout.offset(frame.RETURNS), R1, Size.W)
     b.add(R8, 1)
     b.jump("step")
-
-
-def _count(b: Builder, layout: Frame, counters: int) -> None:
-    # Atomic: a softirq can interrupt a process's packet on the same CPU.
-    b.load(R3, R7, 8, Size.W)
-    b.load(R4, R10, layout.offset(frame.COUNTERS), Size.W)
-    b.add(R3, R4)
-    b.jgt(R3, counters - 1, "drop_now")
-    b.lsh(R3, COUNTER_BYTES.bit_length() - 1)
-    b.load_map_value(R4, COUNTERS_MAP)
-    b.add(R4, R3)
-    b.mov(R0, 1)
-    b.atomic_add(R4, 0, R0)
-    b.load(R0, R10, layout.offset(frame.BYTES))
-    b.atomic_add(R4, 8, R0)
 
 
 def _leave(b: Builder, steps: Steps, aborted: str) -> None:

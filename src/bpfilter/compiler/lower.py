@@ -8,7 +8,7 @@ more memory per packet; copies of a rule share its counter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bpfilter.compiler.cells import (
     COUNTER_FIRST,
@@ -19,6 +19,7 @@ from bpfilter.compiler.cells import (
 )
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
+from bpfilter.dataclass import dataclass, field
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.plan.fields import DOOMED
 from bpfilter.plan.nodes import Contains, Guard, Not, Predicate, Test
@@ -27,10 +28,12 @@ from bpfilter.rules.model import Chain, Family, Hook, Jump, Rule, Table, Verdict
 
 #: Cells that copies of deeply nested chains may take, beyond which the rules are refused.
 MAX_COPIED_CELLS = 1 << 20
-#: More cells than this are refused (256 MiB of rules): copies of deep chains could explode.
-MAX_CELLS = 1 << 24
+#: More cells than this are refused (128 MiB of rules): copies of deep chains could explode.
+MAX_CELLS = 1 << 23
 
 HOOK_CELLS = len(Hook)
+
+_Name = TypeVar("_Name", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def lower_table(table: Table, family: Family) -> Lowered:
             counter = COUNTER_FIRST + len(keys)
             keys.append(CounterKey(chain.name, number))
             try:
-                _check_target(rule)
+                check_target(rule)
                 asked = condition(rule, family)
                 made = LoweredRule(asked, rule, counter, asked_words(asked))
             except RefusedError as error:
@@ -108,7 +111,8 @@ def lower_table(table: Table, family: Family) -> Lowered:
     return Lowered(family, table, in_use, tuple(keys), tuple(refused), words)
 
 
-def _check_target(rule: Rule) -> None:
+def check_target(rule: Rule) -> None:
+    """Raise RefusedError if a rule's target cannot be enforced."""
     target = rule.target
     if target is None or isinstance(target, Jump):
         return
@@ -154,8 +158,7 @@ def asked_words(part: Predicate) -> frozenset[tuple[str, int]]:
 
 
 def nesting(chains: dict[str, tuple[LoweredRule, ...]]) -> dict[str, int]:
-    """Give the largest number of return points held while in each chain (loops are refused
-    before, so this ends)."""
+    """Give the largest number of return points held while in each chain."""
     callees: dict[str, set[tuple[str, int]]] = {
         name: {
             (rule.rule.target.chain, 0 if rule.rule.target.goto else 1)
@@ -164,11 +167,17 @@ def nesting(chains: dict[str, tuple[LoweredRule, ...]]) -> dict[str, int]:
         }
         for name, rules in chains.items()
     }
-    waiting = dict.fromkeys(chains, 0)
+    return depths(callees)
+
+
+def depths(callees: dict[_Name, set[tuple[_Name, int]]]) -> dict[_Name, int]:
+    """Give the largest number of return points held in each chain, from where each leads to
+    and how many return points that takes (loops are refused before, so this ends)."""
+    waiting = dict.fromkeys(callees, 0)
     for targets in callees.values():
         for name, _ in targets:
             waiting[name] += 1
-    depth = dict.fromkeys(chains, 0)
+    depth = dict.fromkeys(callees, 0)
     ready = [name for name, count in waiting.items() if count == 0]
     while ready:
         name = ready.pop()

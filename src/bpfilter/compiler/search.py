@@ -23,8 +23,8 @@ def is_wanted(layout: Frame) -> bool:
 
 
 def emit_search(b: Builder, layout: Frame, words: int) -> None:
-    """Emit `search` for the cell at R7, which goes on to `branch`, `next` or `step`."""
-    b.label("search")
+    """Emit `search_list` for the cell at R7, which goes on to `branch`, `next` or `step`."""
+    b.label("search_list")
     _find_middle(b, layout, words, "absent")
     _load(b, layout, R3, ADDRESS_HIGH)
     _load(b, layout, R4, ADDRESS)

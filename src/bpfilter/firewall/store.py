@@ -26,7 +26,7 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec
 from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.loop import COUNTERS_MAP
+from bpfilter.compiler.count import COUNTERS_MAP
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import KernelError, StateError
 from bpfilter.firewall import counters, dispatch

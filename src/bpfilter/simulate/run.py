@@ -23,7 +23,8 @@ from bpfilter.asm.models import ArrayModel
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Compiled, compile_table
 from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
-from bpfilter.compiler.loop import COUNTER_BYTES, COUNTERS_MAP, NF_ACCEPT
+from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
+from bpfilter.compiler.loop import NF_ACCEPT
 from bpfilter.compiler.lower import CounterKey, lower_table
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, replace

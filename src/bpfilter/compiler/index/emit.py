@@ -15,6 +15,7 @@ from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R9, R10, Reg, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import Place
+from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.layout import (
     DESCRIPTOR_BYTES,
@@ -35,6 +36,11 @@ DE_BRUIJN = 0x03F79D71B4CB0A89
 #: The numbers of bits by those six bits; the search reads them from the index.
 BIT_NUMBERS = bytes(bit for _, bit in sorted(((DE_BRUIJN << n & U64) >> 58, n) for n in range(64)))
 
+#: Bits of a record's pc that make it a verdict: what to count, and which of the two.
+VERDICT = 1 << 23
+VERDICT_ACCEPT = 1 << 22
+VERDICT_COUNTER = (1 << 22) - 1
+
 #: Records looked at in one step.
 RECORDS_A_STEP = 2
 #: Instead of how many records are left: there is the entry of a cut's child.
@@ -54,6 +60,7 @@ class Search:
     """
 
     size: int  # bytes of the index map
+    counters: int  # of all CPUs
     bit_numbers: int  # offset of the numbers of bits in de Bruijn order
     keys: tuple[int, ...]
     a: int | None
@@ -73,6 +80,11 @@ class Guards:
     walk_shift: int | None  # of proto_guard
     ports_shift: int | None
     specific: int
+
+
+def verdict(accept: bool, counter: int) -> int:
+    """Give the pc of a record whose rule ends the search, and of which nothing is unchecked."""
+    return VERDICT | (VERDICT_ACCEPT if accept else 0) | counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +371,15 @@ class SearchEmitter:
         b.label("found")
         self._nothing(R9)
         self._load(R6, BEST_CELL)
-        b.jump("step")
+        b.mov(R1, R6)
+        b.and_(R1, VERDICT)
+        b.jeq(R1, 0, "step")
+        b.mov(R3, R6)
+        b.and_(R3, VERDICT_COUNTER)
+        emit_count(b, self.layout, self.search.counters)
+        b.and_(R6, VERDICT_ACCEPT)
+        b.jeq(R6, 0, "drop_now")
+        b.jump("accept_now")
 
     def _nothing(self, dst: Reg) -> None:
         # A zero that the verifier cannot see through: x & ~x of the packet's length.

@@ -1,0 +1,122 @@
+"""Large table → programs and maps: what `compile_table` does, without an object for each rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from bpfilter.compiler.build import Code, Compiled, assemble, refuse
+from bpfilter.compiler.bulk_layout import BulkLayout, Ints, live_rows
+from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.frame import lay_out_frame
+from bpfilter.compiler.lower import CounterKey, check_target, depths
+from bpfilter.compiler.shapes import Parts, split
+from bpfilter.compiler.target import Target
+from bpfilter.errors import BuildError, RefusedError
+from bpfilter.rules.bulk import BulkTable
+from bpfilter.rules.model import Hook, Jump, Table
+
+
+class BulkCounters(Sequence[CounterKey]):
+    """What counters belong to, worked out for the one that is asked for."""
+
+    def __init__(self, bulk: BulkTable) -> None:
+        self.bulk = bulk
+        self.policies = [chain.name for chain in bulk.chains if chain.policy is not None]
+
+    def __len__(self) -> int:
+        return len(self.policies) + len(self.bulk)
+
+    @overload
+    def __getitem__(self, index: int) -> CounterKey: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CounterKey]: ...
+    def __getitem__(self, index: int | slice) -> CounterKey | list[CounterKey]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if index < len(self.policies):
+            return CounterKey(self.policies[index], 0)
+        row = index - len(self.policies)
+        chain = int(np.searchsorted(self.bulk.starts, row, "right")) - 1
+        return CounterKey(self.bulk.chains[chain].name, row - int(self.bulk.starts[chain]) + 1)
+
+
+def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
+    """Compile a large table; as `compile_table`, with which it shares all but the layout."""
+    shapes, refused = _split(bulk)
+    refuse(refused)
+    live = live_rows(bulk)
+    edges = _edges(bulk, live)
+    words: dict[Hook, frozenset[tuple[str, int]]] = {}
+    reached: dict[int, None] = {}
+    used = [
+        np.unique(bulk.shape[start:end]) for start, end in zip(bulk.starts, live, strict=False)
+    ]
+    for number, chain in enumerate(bulk.chains):
+        if chain.policy is None:
+            continue
+        from_hook = _reach(number, edges)
+        reached |= dict.fromkeys(from_hook)
+        asked = {int(shape) for each in from_hook for shape in used[each]}
+        words[Hook[chain.name]] = frozenset[tuple[str, int]]().union(
+            *(shapes[shape].words for shape in asked)
+        )
+    everything = frozenset[tuple[str, int]]().union(*words.values())
+    depth = max(depths({chain: edges[chain] for chain in reached}).values())
+    frame = lay_out_frame(everything, bulk.family, depth)
+    if depth > frame.returns:
+        raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
+    counters = BulkCounters(bulk)
+    number = COUNTER_FIRST + len(counters)
+    made = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus).run()
+    return assemble(
+        Code(bulk.family, frame, words, number, made.search),
+        target,
+        Table(bulk.name, bulk.chains),
+        counters,
+        [shape.rule for shape in bulk.shapes],
+        made.cells,
+        made.index,
+        made.chains,
+    )
+
+
+def _split(bulk: BulkTable) -> tuple[list[Parts], list[RefusedError]]:
+    made: list[Parts] = []
+    refused: list[RefusedError] = []
+    for shape in bulk.shapes:
+        try:
+            check_target(shape.rule)
+            made.append(split(shape, bulk.family))
+        except RefusedError as error:
+            span = error.span or shape.rule.span
+            refused.append(RefusedError(error.message, span, error.hint))
+    return made, refused
+
+
+# Where each chain leads to, and how many return points that takes.
+def _edges(bulk: BulkTable, live: Ints) -> dict[int, set[tuple[int, int]]]:
+    edges: dict[int, set[tuple[int, int]]] = {chain: set() for chain in range(len(bulk.chains))}
+    chain_of = np.repeat(np.arange(len(bulk.chains)), np.diff(bulk.starts))
+    jumps = np.flatnonzero((bulk.jump >= 0) & (np.arange(len(bulk)) < live[chain_of]))
+    pushes = np.array(
+        [not (isinstance(s.rule.target, Jump) and s.rule.target.goto) for s in bulk.shapes], int
+    )
+    found = np.stack((chain_of[jumps], bulk.jump[jumps], pushes[bulk.shape[jumps]]), axis=1)
+    for chain, to, pushed in np.unique(found, axis=0).tolist() if len(found) else []:
+        edges[chain].add((to, pushed))
+    return edges
+
+
+def _reach(start: int, edges: dict[int, set[tuple[int, int]]]) -> list[int]:
+    found, todo = {start: None}, [start]
+    while todo:
+        for to, _ in sorted(edges[todo.pop()]):
+            if to not in found:
+                found[to] = None
+                todo.append(to)
+    return list(found)
