@@ -53,6 +53,15 @@ HEADERS = (
 )
 #: Nothing but a header of their protocol may set bits of these.
 BITMAPS = ("tcp_options", "dccp_options", "sctp_chunks", "sctp_data_flags", "sctp_abort_flags")
+#: Guards that only a packet of these protocols may be dropped by.
+OWN_GUARDS = {
+    "tcp_guard": (wire.TCP,),
+    "udp_guard": (wire.UDP, wire.UDPLITE),
+    "icmp_guard": (wire.ICMP, wire.ICMPV6),
+    "sctp_guard": (wire.SCTP,),
+    "dccp_guard": (wire.DCCP,),
+    "esp_guard": (wire.ESP,),
+}
 EXTENSIONS = (
     f.PROTO_GUARD,
     f.PROTO,
@@ -188,6 +197,39 @@ def test_random_ipv6(ipv6: Extraction) -> None:
 def test_random_extension_headers(extensions: Extraction) -> None:
     answers = all_answers("ah", "frag", "rt", "hbh", "dst") | {"proto_guard=0", "proto_guard=2"}
     assert answers <= check_random(extensions, random_chain)
+
+
+def check_foreign_guards(extraction: Extraction, packet: bytes, protocol: int) -> bool:
+    """Have no guard of another protocol say "drop"; tell if the packet's own one does."""
+    found = extraction.run(packet)
+    assert found is not None, packet.hex()
+    dropping = {name for name in OWN_GUARDS if found.get(name) == 2}
+    assert dropping <= {n for n in OWN_GUARDS if protocol in OWN_GUARDS[n]}, packet.hex()
+    return bool(dropping)
+
+
+@pytest.mark.parametrize("protocol", sorted({99, *(number for _, number in V4_PROTOCOLS)}))
+def test_a_fragment_at_offset_1_is_dropped_for_tcp_alone(ipv4: Extraction, protocol: int) -> None:
+    packet = wire.ipv4(*V4, protocol, bytes(40), offset=1)
+    assert check_foreign_guards(ipv4, packet, protocol) is (protocol == wire.TCP)
+    found = ipv4.run(packet)
+    assert found is not None
+    assert found["tcp_guard"] == (2 if protocol == wire.TCP else 1)
+
+
+def test_only_the_guard_of_its_own_protocol_drops_a_packet(
+    ipv4: Extraction, ipv6: Extraction
+) -> None:
+    rng = random.Random(2)
+    dropped = 0
+    for _ in range(PACKETS):
+        packet = random_v4(rng)
+        dropped += check_foreign_guards(ipv4, packet, packet[9])
+        packet = random_v6(rng)
+        found = ipv6.run(packet)
+        assert found is not None
+        dropped += check_foreign_guards(ipv6, packet, found["proto"])
+    assert dropped > PACKETS // 20
 
 
 @pytest.mark.parametrize("protocol", [wire.TCP, wire.DCCP, wire.SCTP])

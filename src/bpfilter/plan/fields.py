@@ -65,7 +65,8 @@ PROTO_GUARD = _field("proto_guard", 2, pack="guards", shift=0)
 
 # Transport, at par->thoff. Each guard asks for as many bytes as its match reads: 1 in a later
 # fragment (par->fragoff is not 0), 2 if the packet ends before them. Only asked with the
-# protocol known; fields of a header are 0 where its guard is not.
+# protocol known; a guard of other protocols is never 2. Fields of a header are 0 where its guard
+# is not.
 PORTS_GUARD = _field("ports_guard", 2, pack="guards", shift=2)  # xt_multiport: 4 bytes
 TCP_GUARD = _field("tcp_guard", 2, pack="guards", shift=4)  # tcp_mt: 20 bytes, offset 1 drops
 UDP_GUARD = _field("udp_guard", 2, pack="guards", shift=6)  # udp_mt: 8 bytes

@@ -145,11 +145,13 @@ def _jump_unless(p: Prologue, protocols: tuple[int, ...], label: str) -> None:
 
 
 def _fragment(p: Prologue) -> None:
-    # R1: fragment offset, not 0. tcp_mt drops offset 1, which would overwrite TCP flags.
+    # R1: fragment offset, not 0. tcp_mt drops offset 1, which would overwrite TCP flags. Of the
+    # guards of a protocol only the packet's own ever drops: compiler/views.py builds on that.
     b = p.b
     if p.wants(fields.TCP_GUARD):
         later, tcp = b.fresh("later"), b.fresh("tcp_fragment")
         b.jne(R1, 1, later)
+        b.jne(R8, IPPROTO.TCP, later)
         p.put_constant(fields.TCP_GUARD, GUARD_DROP)
         b.jump(tcp)
         b.label(later)
