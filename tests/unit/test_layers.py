@@ -74,7 +74,7 @@ BULK = {
 } | {
     f"bpfilter.rules.{name}"
     for name in ("bulk", "columns", "cutting", "keys", "lexing", "reach", "section")
-}
+} | {"bpfilter.firewall.large"}
 
 
 def layer(module: str) -> str:

@@ -87,8 +87,9 @@ def apply(
             conntrack.switch_on(family)
         store.pin_slot(family, slot, loaded.maps, loaded.programs)
         generation = _describe(prepared, loaded, slot, source, seed, target)
-        seed_ = prepared.written if seed else None
-        store.records.write(generation, bytes(prepared.lines), prepared.order, seed_)
+        size = counters.PAIR_BYTES * compiled.counters_per_cpu
+        written = prepared.written.ljust(size, b"\0") if seed else None
+        store.records.write(generation, bytes(prepared.lines), prepared.order, written)
     except BaseException:
         store.drop_slot(family, slot)
         if old == 0:

@@ -132,10 +132,18 @@ def placed(policies: bytes, lines: bytes, order: array[int] | None, per_cpu: int
 def written(table: Table) -> bytes:
     """Give the counters that stand in a table, in the order of the map: after the first
     `COUNTER_FIRST`, policies of the base chains, then all rules (see compiler/lower.py)."""
-    found = [Counters()] * COUNTER_FIRST
-    found += [chain.counters for chain in table.chains if chain.policy is not None]
-    found += [rule.counters for chain in table.chains for rule in chain.rules]
-    return pack([number for each in found for number in (each.packets, each.bytes)])
+    rules = [rule.counters for chain in table.chains for rule in chain.rules]
+    policies = [chain.counters for chain in table.chains if chain.policy is not None]
+    return of_policies(policies) + _packed(rules)
+
+
+def of_policies(policies: Sequence[Counters]) -> bytes:
+    """Give what comes before the counters of rules."""
+    return bytes(PAIR_BYTES * COUNTER_FIRST) + _packed(policies)
+
+
+def _packed(counts: Sequence[Counters]) -> bytes:
+    return pack([number for each in counts for number in (each.packets, each.bytes)])
 
 
 def with_counters(table: Table, values: Sequence[int]) -> Table:

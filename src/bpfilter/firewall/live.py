@@ -15,7 +15,7 @@ from bpfilter.firewall import apply as steps
 from bpfilter.firewall import others, policies, shown, stale
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.policies import Policies
-from bpfilter.firewall.prepare import ParsedRules, Readable, SavedText
+from bpfilter.firewall.prepare import Readable, SavedText, of_values
 from bpfilter.firewall.quirks import quirks
 from bpfilter.firewall.status import Status, read_status
 from bpfilter.firewall.store import Store, open_store, state_directory
@@ -245,4 +245,4 @@ class Firewall:
 
 
 def _readable(ruleset: Ruleset | SavedText) -> Readable:
-    return ParsedRules(ruleset) if isinstance(ruleset, Ruleset) else ruleset.readable
+    return of_values(ruleset) if isinstance(ruleset, Ruleset) else ruleset.readable

@@ -2,27 +2,31 @@
 
     SavedText or Ruleset → Readable → Prepared → loaded, and kept as Lines
 
-A large text is read into columns and compiled from these (columns.py); the ordinary reader
+A large text is read into columns and compiled from these (large.py); the ordinary reader
 takes it if it holds anything out of the ordinary, and has the say about what is wrong.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Protocol
 
 from bpfilter.compiler.build import Compiled, compile_table
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, replace
-from bpfilter.errors import RuleError
+from bpfilter.errors import RuleError, SourceError
 from bpfilter.firewall import counters
 from bpfilter.firewall.lines import Lines, encode
 from bpfilter.firewall.policies import Policies, declare, undeclared
 from bpfilter.rules.check import check_ruleset
-from bpfilter.rules.model import TABLES, Family, Ruleset, Table
+from bpfilter.rules.model import TABLES, Chain, Family, Ruleset, Table
 
 TABLE = "filter"
+
+#: Texts of so many lines are read into columns: it takes numpy, which takes 0.1 s to import.
+LARGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,16 @@ class SavedText:
     @cached_property
     def readable(self) -> Readable:
         """Raises: RuleSyntaxError, RuleError: the first fault, with the others as its notes."""
+        newline = b"\n" if isinstance(self.text, bytes) else "\n"
+        if self.text.count(newline) >= LARGE:  # type: ignore[arg-type]
+            from bpfilter.firewall.large import read_large
+
+            large = read_large(self.text, self.name, self.family, self._parsed)
+            if large is not None:
+                return large
+        return self._parsed()
+
+    def _parsed(self) -> Readable:
         from bpfilter.rules.saved import parse_saved
 
         return ParsedRules(parse_saved(self.text, self.name, self.family))
@@ -88,9 +102,42 @@ class ParsedRules:
             Lines.of_table(table, self.family),
             None,
             counters.written(table),
-            {chain.name: chain.policy for chain in table.chains if chain.policy is not None},
+            policies_of(table.chains),
             sum(len(chain.rules) for chain in table.chains),
         )
+
+
+def of_values(ruleset: Ruleset) -> Readable:
+    """Take rules that are values already; many are better compiled from their text."""
+    parsed = ParsedRules(ruleset)
+    if sum(len(chain.rules) for chain in parsed.table.chains) < LARGE:
+        return parsed
+    from bpfilter.firewall.large import read_large
+
+    text = bytes(Lines.of_table(parsed.table, parsed.family))
+    large = read_large(text, "", parsed.family, lambda: parsed)
+    return parsed if large is None else _WithSpans(parsed, large)
+
+
+class _WithSpans:
+    """Rules with places in a text of somebody's own; what is wrong is said with these."""
+
+    def __init__(self, parsed: ParsedRules, large: Readable) -> None:
+        self.parsed = parsed
+        self.large = large
+        self.undeclared = parsed.undeclared
+
+    def compile(self, policies: Policies, target: Target) -> Prepared:
+        try:
+            made = self.large.compile(policies, target)
+        except SourceError:
+            return self.parsed.compile(policies, target)
+        return replace(made, written=counters.written(self.parsed.table))
+
+
+def policies_of(chains: Iterable[Chain]) -> dict[str, str]:
+    """Give the policies of the base chains."""
+    return {chain.name: chain.policy for chain in chains if chain.policy is not None}
 
 
 def filter_table(ruleset: Ruleset) -> Table:

@@ -1,0 +1,83 @@
+"""Large rulesets: read into columns, compiled from these, and kept as the lines they came in."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from bpfilter.compiler.bulk import compile_bulk
+from bpfilter.compiler.target import Target
+from bpfilter.errors import BuildError
+from bpfilter.firewall import counters
+from bpfilter.firewall.lines import Lines, head
+from bpfilter.firewall.policies import Policies, declare
+from bpfilter.firewall.prepare import TABLE, Prepared, Readable, policies_of
+from bpfilter.rules.bulk import BulkTable, read_bulk
+from bpfilter.rules.model import Family
+
+_COUNTERS = re.compile(rb"^\[[0-9]+:[0-9]+\] *", re.MULTILINE)
+
+
+class LargeRules:
+    """A table in columns; `otherwise` reads it rule by rule, for what columns cannot do."""
+
+    def __init__(self, bulk: BulkTable, otherwise: Callable[[], Readable]) -> None:
+        self.bulk = bulk
+        self.undeclared = bulk.undeclared
+        self.otherwise = otherwise
+
+    def compile(self, policies: Policies, target: Target) -> Prepared:
+        """Raises: as `compile_table`."""
+        bulk = replace(self.bulk, chains=declare(self.bulk.chains, policies))
+        try:
+            compiled = compile_bulk(bulk, target)
+        except BuildError:  # chains nested too deep for it
+            return self.otherwise().compile(policies, target)
+        return Prepared(
+            compiled,
+            Lines(head(bulk.chains), _body(bulk)),
+            _order(bulk),
+            _written(bulk),
+            policies_of(bulk.chains),
+            len(bulk),
+        )
+
+
+def read_large(
+    text: bytes | str, name: str, family: Family, otherwise: Callable[[], Readable]
+) -> LargeRules | None:
+    """Read a text into columns; None if it is better read rule by rule, or has faults."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    tables = read_bulk(text, name, family) or {}
+    if [name for name, table in tables.items() if len(table)] != [TABLE]:
+        return None
+    return LargeRules(tables[TABLE], otherwise)
+
+
+def _body(bulk: BulkTable) -> bytes:
+    data, ends = bulk.text.data, bulk.text.ends
+    numbers = np.sort(bulk.line)
+    starts, stops = ends[numbers - 2] + 1, ends[numbers - 1] + 1
+    if int(numbers[-1] - numbers[0]) + 1 == len(numbers):
+        body = data[int(starts[0]) : int(stops[-1])]
+    else:
+        places = zip(starts.tolist(), stops.tolist(), strict=True)
+        body = b"".join([data[start:stop] for start, stop in places])
+    return _COUNTERS.sub(b"", body) if body.startswith(b"[") or b"\n[" in body else body
+
+
+def _order(bulk: BulkTable) -> array[int] | None:
+    rows = np.argsort(bulk.line, kind="stable")
+    if np.array_equal(rows, np.arange(len(rows))):
+        return None
+    return array("I", (rows + counters.FIRST_RULE).astype(np.uint32).tobytes())
+
+
+def _written(bulk: BulkTable) -> bytes:
+    policies = [chain.counters for chain in bulk.chains if chain.policy is not None]
+    return counters.of_policies(policies) + bulk.counters.tobytes()
