@@ -298,7 +298,7 @@ class SearchEmitter:
         b.add(R3, R0)
         self._point(R1, R3, 4)
         b.load(R0, R1, 0, Size.W)
-        b.jeq(R0, 0, "probed")
+        b.jeq(R0, 0, "scanned")
         b.mov(R1, CHILD)
         self._store(RUN, R0)
         self._store(LEFT, R1)
