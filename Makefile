@@ -1,4 +1,5 @@
 # make demo   a lab of three namespaces, a real ruleset as eBPF, judged by the kernel's iptables
+# make bench  throughput, latency, load times and memory beside iptables, into docs/performance.md
 # make test   lint, types and all tests but the VM matrix
 # Both set up what they need: Debian packages, a virtual environment, this package in it.
 
@@ -6,10 +7,13 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint unit kernel e2e test-vm fuzz fuzz-parser clean setup
+.PHONY: demo bench test lint unit kernel e2e test-vm fuzz fuzz-parser clean setup
 
 demo: setup
 	$(PYTHON) -m demo
+
+bench: setup
+	PYTHON=$(PYTHON) bench/run --write --json bench-results.json
 
 test: setup lint
 	$(PYTHON) -m pytest -q

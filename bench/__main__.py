@@ -16,7 +16,7 @@ from bench.commands import Commands, installed
 from bench.machine import describe
 from bench.peers import EmptyHookPeer, IptablesPeer, NftSetPeer, OurPeer, Peer
 from bench.plan import Bench, Plan
-from bench.results import Results
+from bench.results import EMPTY_HOOK, LEGACY, NFT, NFT_SET, OURS, Results
 from bench.rig import Mismatch
 from bench.tidy import tidying
 from bpfilter import Error, Firewall
@@ -24,7 +24,7 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.kernel.linux import LinuxKernel
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
-PEERS = ("bpfilter", "iptables-legacy", "iptables-nft", "nft set", "empty hook")
+PEERS = (OURS, LEGACY, NFT, NFT_SET, EMPTY_HOOK)
 PARTS = ("throughput", "loads", "test-run")
 SIZES = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)
 #: The largest size is for hosts alone, unless sizes are asked for.
@@ -148,11 +148,11 @@ def _guarded(args: argparse.Namespace, results: Results) -> int:
 def _peers(args: argparse.Namespace, kernel: Kernel, commands: Commands) -> list[Peer]:
     walked = QUICK_WALKED if args.quick else MOST_WALKED
     every: dict[str, Peer] = {
-        "bpfilter": OurPeer(commands),
-        "iptables-legacy": IptablesPeer(commands, "iptables-legacy", walked),
-        "iptables-nft": IptablesPeer(commands, "iptables-nft", walked),
-        "nft set": NftSetPeer(commands),
-        "empty hook": EmptyHookPeer(kernel),
+        OURS: OurPeer(commands),
+        LEGACY: IptablesPeer(commands, LEGACY, walked),
+        NFT: IptablesPeer(commands, NFT, walked),
+        NFT_SET: NftSetPeer(commands),
+        EMPTY_HOOK: EmptyHookPeer(kernel),
     }
     return [every[name] for name in args.peers]
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench.results import EVEN, WORST, Results, What
+from bench.results import EMPTY_HOOK, EVEN, LEGACY, NFT, OURS, WORST, Results, What
 
-OURS = "bpfilter"
-EMPTY_HOOK = "empty hook"
-LEGACY, NFT = "iptables-legacy", "iptables-nft"
 SMALL, MIDDLE, LARGE, HUGE = 10, 10_000, 100_000, 1_000_000
 CLASSBENCH = ("acl", "firewall", "ipc")
 CHAINS = ("kube", "firewalld")

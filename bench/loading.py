@@ -18,7 +18,7 @@ def measure(bench: Bench, name: str) -> None:
             continue
         family = families.make(name, size, bench.plan.seed)
         bench.say(f"{name}, {family.rules:,} rules: load times")
-        peers = list(bench.peers)
+        peers = bench.peers_for(name)
         for _ in range(bench.plan.loads):
             # Who is left out is not tried again.
             peers = [peer for peer in peers if _load(bench, size, family, peer)]

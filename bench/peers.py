@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 from bench.commands import Commands, Taken
 from bench.families import Family
 from bench.lab import Lab
+from bench.results import EMPTY_HOOK, NFT_SET, OURS
 from bpfilter.abi.bpf import ProgramType
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0
@@ -36,27 +36,40 @@ class NotMeasured(Exception):
     """A peer does not take a family at a size; says why."""
 
 
-class Peer(Protocol):
-    """`takes` raises NotMeasured, the others CommandFailed."""
+class Peer:
+    """One of those measured; what it does not say is as here."""
 
     name: str
 
+    def knows(self, family: str) -> bool:
+        """Whether it can do such rules at all."""
+        return True
+
     def takes(self, family: Family) -> None:
-        """Say no to what it cannot do, or could not do in sensible time."""
+        """Say no to what it could not do in sensible time. Raises: NotMeasured."""
 
     def loaded(
         self, lab: Lab, family: Family, files: Path, limit_s: float
     ) -> contextlib.AbstractContextManager[Taken | None]:
-        """Have the rules in force for a `with` block; gives what loading them took."""
+        """Have the rules in force for a `with` block; gives what loading them took.
+
+        Raises: CommandFailed.
+        """
+        raise NotImplementedError
 
     def change(self, lab: Lab, family: Family, files: Path, limit_s: float) -> Taken | None:
-        """Change one rule of those in force, and undo that; gives what the change took."""
+        """Change one rule of those in force, and undo that; gives what the change took.
+
+        Raises: CommandFailed.
+        """
+        return None
 
     def counts(self, lab: Lab) -> list[tuple[int, str]] | None:
         """Give what each rule has counted, and its target, in order; None if it does not."""
+        return None
 
 
-class IptablesPeer:
+class IptablesPeer(Peer):
     """The kernel's tables by iptables-legacy or iptables-nft."""
 
     def __init__(self, commands: Commands, name: str, most: int) -> None:
@@ -89,17 +102,16 @@ class IptablesPeer:
         return parse_counts(lab.router.run(f"{self.name}-save", "-c", "-t", "filter"))
 
 
-class NftSetPeer:
+class NftSetPeer(Peer):
     """Rules of hosts and ports as one map of nf_tables, as an expert writes it by hand."""
 
-    name = "nft set"
+    name = NFT_SET
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def takes(self, family: Family) -> None:
-        if len(_HOST_RULE.findall(family.text)) != family.rules:
-            raise NotMeasured(f"{family.name}: first match among overlapping rules is no set")
+    def knows(self, family: str) -> bool:
+        return family == "hosts"  # first match among overlapping rules is no set
 
     @contextlib.contextmanager
     def loaded(
@@ -116,20 +128,14 @@ class NftSetPeer:
         self._commands.measure(lab.router, delete, limit_s)
         return taken
 
-    def counts(self, lab: Lab) -> list[tuple[int, str]] | None:
-        return None
 
-
-class EmptyHookPeer:
+class EmptyHookPeer(Peer):
     """A program at the hook that drops, and reads nothing: what a verdict costs at least."""
 
-    name = "empty hook"
+    name = EMPTY_HOOK
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-
-    def takes(self, family: Family) -> None:
-        pass
 
     @contextlib.contextmanager
     def loaded(
@@ -146,24 +152,14 @@ class EmptyHookPeer:
         with link:
             yield None
 
-    def change(self, lab: Lab, family: Family, files: Path, limit_s: float) -> Taken | None:
-        return None
 
-    def counts(self, lab: Lab) -> list[tuple[int, str]] | None:
-        return None
-
-
-class OurPeer:
+class OurPeer(Peer):
     """`bpfilter apply`, the whole process; a change of one rule is another such command."""
 
-    name = "bpfilter"
+    name = OURS
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._applied: Callable[[], None] | None = None
-
-    def takes(self, family: Family) -> None:
-        pass
 
     @contextlib.contextmanager
     def loaded(

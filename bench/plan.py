@@ -44,6 +44,9 @@ class Bench:
     files: Path
     say: Say
 
+    def peers_for(self, family: str) -> list[Peer]:
+        return [peer for peer in self.peers if peer.knows(family)]
+
     def note(
         self, what: What, family: str, size: int, peer: str, value: float, packets: str = ""
     ) -> None:

@@ -8,16 +8,26 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.results import EVEN, WORST, Results, What
+from bench.results import (
+    EMPTY_HOOK,
+    EVEN,
+    LEGACY,
+    NFT,
+    NFT_SET,
+    OURS,
+    WORST,
+    Results,
+    What,
+)
 
 _SIZE = (7.2, 4.2)
 #: By what is drawn; whatever else there is comes in matplotlib's own colours.
 _COLOURS = {
-    "bpfilter": "#c0392b",
-    "iptables-legacy": "#2c3e50",
-    "iptables-nft": "#7f8c8d",
-    "nft set": "#2980b9",
-    "empty hook": "#27ae60",
+    OURS: "#c0392b",
+    LEGACY: "#2c3e50",
+    NFT: "#7f8c8d",
+    NFT_SET: "#2980b9",
+    EMPTY_HOOK: "#27ae60",
 }
 
 
@@ -44,7 +54,7 @@ def _throughput(results: Results) -> Figure | None:
     figure, axes = _axes("Packets a second on one core, distinct hosts, match at the last rule")
     for peer in results.peers(What.THROUGHPUT, "hosts"):
         points = _points(results, What.THROUGHPUT, "hosts", peer, WORST)
-        if peer == "empty hook" and points:
+        if peer == EMPTY_HOOK and points:
             axes.axhline(points[0][1], color=_COLOURS[peer], linestyle="--", label=peer)
         elif points:
             _line(axes, points, peer)
@@ -58,7 +68,7 @@ def _test_run(results: Results) -> Figure | None:
         return None
     figure, axes = _axes("Nanoseconds a packet, test run, packets drawn evenly over the rules")
     for name in names:
-        _line(axes, _points(results, What.TEST_RUN, name, "bpfilter", EVEN), name)
+        _line(axes, _points(results, What.TEST_RUN, name, OURS, EVEN), name)
     axes.set_ylim(bottom=0)
     return _finish(figure, axes)
 

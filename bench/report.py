@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.bars import Bar, bars
-from bench.results import EVEN, WORST, Results, What
+from bench.results import EMPTY_PROGRAM, EVEN, OURS, WORST, Results, What
 
 BEGIN = "<!-- measured: written by bench/run -->"
 END = "<!-- end of what was measured -->"
@@ -96,12 +96,11 @@ def _by_family(results: Results, what: What, packets: str = "") -> str:
     sizes = sorted({size for name in names for size in results.sizes(what, name)})
     scale = _SCALES[what][0]
     rows = [
-        [f"{size:,}"]
-        + [_cell(results, what, name, size, "bpfilter", packets, scale) for name in names]
+        [f"{size:,}"] + [_cell(results, what, name, size, OURS, packets, scale) for name in names]
         for size in sizes
     ]
-    nothing = results.median(what, "", 0, "empty program", packets)
-    note = f" The empty program: {_number(nothing)}." if nothing is not None else ""
+    nothing = results.median(what, "", 0, EMPTY_PROGRAM, packets)
+    note = f" The empty program: {number(nothing)}." if nothing is not None else ""
     heading = f"### {_HEADINGS[what]}"
     lines = [heading, "", f"In {_SCALES[what][1]}.{note}", "", *_table(["rules", *names], rows)]
     return "\n".join(lines)
@@ -117,7 +116,7 @@ def _cell(
     scale: float,
 ) -> str:
     median = results.median(what, family, size, peer, packets)
-    return "" if median is None else _number(median / scale)
+    return "" if median is None else number(median / scale)
 
 
 def _reasons(results: Results, what: What, family: str) -> Iterator[str]:
@@ -140,11 +139,11 @@ def _measured(bar: Bar) -> str:
 
 
 def _with_unit(value: float, unit: str) -> str:
-    text = _number(value) if value >= 10 else f"{value:.2f}"
+    text = number(value) if value >= 10 else f"{value:.2f}"
     return f"{text} {unit}" if unit.isalpha() else text + unit
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Write three digits that count."""
     if value >= 100:
         return f"{value:,.0f}"

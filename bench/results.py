@@ -23,6 +23,13 @@ class What(StrEnum):
 
 EVEN, WORST = "even", "worst"
 
+#: Who is measured, in the order of tables; the last one is measured by test run alone.
+PEERS = (
+    *("bpfilter", "iptables-legacy", "iptables-nft", "nft set", "empty hook"),
+    "empty program",
+)
+OURS, LEGACY, NFT, NFT_SET, EMPTY_HOOK, EMPTY_PROGRAM = PEERS
+
 
 @dataclass(slots=True)
 class Figure:
@@ -82,8 +89,8 @@ class Results:
         return sorted({f.size for f in self if (f.what, f.family) == (what, family)})
 
     def peers(self, what: What, family: str) -> list[str]:
-        found = [f.peer for f in self if (f.what, f.family) == (what, family)]
-        return list(dict.fromkeys(found))
+        found = {f.peer for f in self if (f.what, f.family) == (what, family)}
+        return sorted(found, key=PEERS.index)
 
     def families(self, what: What) -> list[str]:
         return list(dict.fromkeys(f.family for f in self if f.what == what))

@@ -49,7 +49,7 @@ def _set_up(
     bench: Bench, stack: contextlib.ExitStack, size: int, family: Family, traffic: Traffic
 ) -> Rigs:
     made = []
-    for peer in bench.peers:
+    for peer in bench.peers_for(family.name):
         if isinstance(peer, EmptyHookPeer) and size != bench.plan.sizes[family.name][0]:
             continue  # it has no rules: once is enough
         try:
