@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
+from bpfilter.cli.progress import progress
 from bpfilter.cli.usage import deadline
 from bpfilter.errors import Error
 from bpfilter.rules.model import Family
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     rulesets = []
     for path in args.files:
-        with common.progress(f"reading {path}"):
+        with progress(path):
             rulesets.append((path, common.read_saved(path, args.family)))
     families = [ruleset.family for _, ruleset in rulesets]
     if len(set(families)) != len(families):
@@ -89,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(firewall: Firewall, path: str, ruleset: SavedText) -> None:
-    with common.progress(f"compiling and verifying {path}"):
-        verified = firewall.verify(ruleset)
+    with progress(path) as step:
+        verified = firewall.verify(ruleset, progress=step)
     sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
     print(
         f"{path}: {_name(ruleset.family)}, {verified.rules} rules verified by the kernel "
@@ -102,8 +103,8 @@ def _apply(
     firewall: Firewall, path: str, ruleset: SavedText, args: argparse.Namespace
 ) -> Generation:
     started = time.monotonic()
-    with common.progress(f"compiling and loading {path}"):
-        generation = firewall.apply(ruleset, source=path, counters=args.counters)
+    with progress(path) as step:
+        generation = firewall.apply(ruleset, source=path, counters=args.counters, progress=step)
     for warning in firewall.warnings(ruleset.family):
         print(f"bpfilter: warning: {warning}", file=sys.stderr)
     if args.verbose:

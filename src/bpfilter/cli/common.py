@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from bpfilter.cli.usage import seconds
@@ -45,19 +44,6 @@ def name_on(stream: TextIO | None) -> str:
 def styled(text: str, style: str, stream: TextIO | None) -> str:
     """Give text as it is shown there; `style` is the parameters of SGR (ECMA-48, 8.3.117)."""
     return f"\x1b[{style}m{text}\x1b[0m" if is_terminal(stream) else text
-
-
-@contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Say on a terminal what is going on, as long as it goes on."""
-    if not is_terminal(sys.stderr):
-        yield
-        return
-    print(f"{what} …", end="", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def add_family(parser: argparse.ArgumentParser, purpose: str) -> None:

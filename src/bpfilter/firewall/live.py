@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -40,6 +40,10 @@ class Verified:
     cells: int
     programs: tuple[tuple[str, int, int], ...]
     seconds: float
+
+
+def _silent(step: str) -> None:
+    """Who tells of progress does not need to know whether anybody listens."""
 
 
 class Firewall:
@@ -133,12 +137,15 @@ class Firewall:
         source: str = "",
         counters: bool = False,
         target: Target | None = None,
+        progress: Callable[[str], None] = _silent,
     ) -> Generation:
         """Put a ruleset's filter table in force; see firewall.apply.apply.
 
         Policies that it does not declare stay as they are. `target` saves reading the
-        kernel's types again when many rulesets are applied.
+        kernel's types again when many rulesets are applied. `progress` is told each step:
+        reading, compiling, loading, switching.
         """
+        progress("reading")
         rules, family = _readable(ruleset), ruleset.family
         with (
             self._store("change the firewall") as store,
@@ -148,8 +155,11 @@ class Firewall:
             while True:
                 kept = self._policies(store, family, rules)
                 with ExitStack() as stack:
+                    progress("compiling")
                     prepared = rules.compile(kept, target)
+                    progress("loading")
                     loaded = self._load(stack, prepared.compiled, target)
+                    progress("switching")
                     stack.enter_context(store.lock(self.wait_s))
                     if policies.in_force(store, family, rules.undeclared) == kept:
                         return steps.apply(
@@ -172,11 +182,14 @@ class Firewall:
         saved = SavedText(text, source, family)
         return self.apply(saved, source=source, counters=counters, target=target)
 
-    def verify(self, ruleset: Ruleset | SavedText) -> Verified:
+    def verify(
+        self, ruleset: Ruleset | SavedText, *, progress: Callable[[str], None] = _silent
+    ) -> Verified:
         """Compile and load without attaching (a dry run); nothing is left in the kernel.
 
         Raises: as `apply`.
         """
+        progress("reading")
         rules = _readable(ruleset)
         with (
             self._store("have the kernel verify programs") as store,
@@ -185,8 +198,10 @@ class Firewall:
             ExitStack() as stack,
         ):
             kept = self._policies(store, ruleset.family, rules)
+            progress("compiling")
             prepared = rules.compile(kept, target)
             compiled = prepared.compiled
+            progress("loading")
             loaded = self._load(stack, compiled, target)
             programs = tuple(
                 (hook.name, len(compiled.programs[hook].insns), program.info().jited_bytes)

@@ -64,6 +64,8 @@ class FakeFirewall:
     warned: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     directory: Path = Path()
+    #: How progress is told.
+    told: Callable[[Callable[[str], None]], None] = lambda progress: progress("compiling")
 
     def _call(self, *call: object) -> None:
         self.calls.append(call)
@@ -71,8 +73,15 @@ class FakeFirewall:
             raise self.error
 
     def apply(
-        self, saved: SavedText | Ruleset, *, source: str = "", counters: bool = False
+        self,
+        saved: SavedText | Ruleset,
+        *,
+        source: str = "",
+        counters: bool = False,
+        progress: Callable[[str], None] = print,
     ) -> Generation:
+        if progress is not print:
+            self.told(progress)
         ruleset = values(saved)
         self._call("apply", ruleset, source, counters)
         table = ruleset.table("filter")
@@ -80,7 +89,11 @@ class FakeFirewall:
         self.tables[ruleset.family] = table
         return self.generation(ruleset.family)
 
-    def verify(self, saved: SavedText | Ruleset) -> Verified:
+    def verify(
+        self, saved: SavedText | Ruleset, *, progress: Callable[[str], None] = print
+    ) -> Verified:
+        if progress is not print:
+            self.told(progress)
         self._call("verify", values(saved))
         return Verified(saved.family, 2, 9, (("INPUT", 100, 400), ("OUTPUT", 90, 380)), 0.012)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,17 +85,31 @@ def test_dry_run_attaches_nothing(run: Run, firewall: FakeFirewall, rules_file: 
 def test_progress_on_a_terminal_leaves_nothing(
     run: Run, firewall: FakeFirewall, rules_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What takes longer than a second shows a bar; what does not, or nobody sees, shows none."""
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    with common.progress("reading"):
-        assert terminal.getvalue() == "reading …"
-    assert terminal.getvalue().endswith("\r\x1b[K")
+    monkeypatch.setattr("bpfilter.cli.progress.DELAY_S", 3600.0)
+    assert run("apply", rules_file).status == 0
+    assert terminal.getvalue() == ""
+
+    def slowly(progress: Callable[[str], None]) -> None:
+        progress("loading")
+        deadline = time.monotonic() + 10
+        while f"loading {rules_file}"[:20] not in terminal.getvalue().replace("\n", ""):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    monkeypatch.setattr("bpfilter.cli.progress.DELAY_S", 0.0)
+    firewall.told = slowly
+    assert run("apply", rules_file).status == 0
+    assert terminal.getvalue().endswith("\x1b[2K"), "the bar is wiped off"
     quiet = io.StringIO()
     monkeypatch.setattr("sys.stderr", quiet)
-    with common.progress("reading"):
-        assert quiet.getvalue() == ""
+    firewall.told = lambda progress: progress("loading")
+    assert run("apply", rules_file).status == 0
+    assert quiet.getvalue() == ""
 
 
 @pytest.mark.parametrize(
