@@ -57,24 +57,28 @@ OF_THIS_MACHINE = {"ctypes", "subprocess", "platform", "pyroute2", "multiprocess
 LATE = {"numpy", "rich", "pyroute2"}
 
 #: Modules that are numpy throughout and import it at the top; they are imported late themselves.
-BULK = {
-    f"bpfilter.compiler.index.{name}"
-    for name in (
-        "blob",
-        "buckets",
-        "build",
-        "cuts",
-        "pieces",
-        "pruners",
-        "rows",
-        "runs",
-        "tuples",
-        "windows",
-    )
-} | {
-    f"bpfilter.rules.{name}"
-    for name in ("bulk", "columns", "cutting", "keys", "lexing", "reach", "section")
-} | {"bpfilter.firewall.large"}
+BULK = (
+    {
+        f"bpfilter.compiler.index.{name}"
+        for name in (
+            "blob",
+            "buckets",
+            "build",
+            "cuts",
+            "pieces",
+            "pruners",
+            "rows",
+            "runs",
+            "tuples",
+            "windows",
+        )
+    }
+    | {
+        f"bpfilter.rules.{name}"
+        for name in ("bulk", "columns", "cutting", "expand", "keys", "lexing", "reach", "section")
+    }
+    | {"bpfilter.firewall.large"}
+)
 
 
 def layer(module: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpfilter.errors import SourceError
 from bpfilter.rules import lexing
-from bpfilter.rules.columns import BulkTable, Text
+from bpfilter.rules.columns import BulkTable, Text, uncollected
 from bpfilter.rules.keys import eights_of
 from bpfilter.rules.lexing import Flags
 from bpfilter.rules.model import Family
@@ -32,7 +32,8 @@ def read_bulk(text: str, name: str, family: Family) -> dict[str, BulkTable] | No
     if source is None:
         return None
     try:
-        return _Reader(source, family).tables()
+        with uncollected():
+            return _Reader(source, family).tables()
     except SourceError:
         return None
 

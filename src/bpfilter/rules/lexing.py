@@ -51,6 +51,8 @@ def decimals(data: Bytes, at: Places, digits: int) -> tuple[NDArray[np.uint64], 
         going &= digit < 10
         number = np.where(going, number * np.uint64(10) + digit, number)
         count += going
+        if not going.any():
+            break
     end = at + count
     longer = going & (data[end] - np.uint8(_ZERO) < 10)
     padded = (count > 1) & (data[at] == _ZERO)

@@ -207,10 +207,7 @@ class Section:
 
 # Of every shape with more rows than its first: the last, and for each slot one that differs.
 def _samples(table: BulkTable) -> Iterator[int]:
-    order = np.argsort(table.shape, kind="stable")
-    starts = np.searchsorted(table.shape[order], np.arange(len(table.shapes) + 1)).tolist()
-    for number, shape in enumerate(table.shapes):
-        rows = order[starts[number] : starts[number + 1]]
+    for shape, rows in table.rows_by_shape():
         if len(rows) < 2:
             continue
         chosen = {int(rows[-1])}

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
-from bpfilter.rules.model import Family, Jump, Rule
+from bpfilter.rules.model import Family, Jump, Rule, Table
 from bpfilter.rules.saved import read_saved
 
 
@@ -21,6 +21,7 @@ def read_both(text: str, family: Family = Family.IPV4) -> dict[str, BulkTable] |
     assert [table.name for table in ruleset.tables] == list(bulk)
     for table in ruleset.tables:
         made = bulk[table.name]
+        _are_same(made.table(), table)
         assert len(made) == sum(len(chain.rules) for chain in table.chains)
         assert len(made.chains) == len(table.chains)
         for index, (chain, other) in enumerate(zip(table.chains, made.chains, strict=True)):
@@ -39,6 +40,20 @@ def read_both(text: str, family: Family = Family.IPV4) -> dict[str, BulkTable] |
                 assert _jumped_to(made, row) == _target_chain(rule)
                 assert _filled(made, row) <= made.shapes[made.shape[row]].slots
     return bulk
+
+
+def _are_same(table: Table, other: Table) -> None:
+    assert table == other
+    assert [rule.span for chain in table.chains for rule in chain.rules] == [
+        rule.span for chain in other.chains for rule in chain.rules
+    ]
+    assert [_unequalled(rule) for chain in table.chains for rule in chain.rules] == [
+        _unequalled(rule) for chain in other.chains for rule in chain.rules
+    ]
+
+
+def _unequalled(rule: Rule) -> tuple[object, ...]:
+    return rule.counters, rule.any_protocol
 
 
 def _target_chain(rule: Rule) -> str | None:
