@@ -35,8 +35,7 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program, hook_state
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.compiler.build import Compiled
-from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
-from bpfilter.compiler.count import COUNTERS_MAP
+from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target

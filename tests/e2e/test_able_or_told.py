@@ -10,7 +10,7 @@ import pytest
 
 from bpfilter.bpf.features import probe
 from bpfilter.errors import UnsupportedError
-from bpfilter.firewall.live import NEEDED
+from bpfilter.firewall.enforce import NEEDED
 from bpfilter.kernel.linux import LinuxKernel
 from tests.harness.netns import Namespace
 

@@ -20,7 +20,7 @@ import pytest
 from bpfilter.bpf.program import hook_state
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import compile_table
-from bpfilter.compiler.count import COUNTERS_MAP
+from bpfilter.compiler.counters import COUNTERS_MAP
 from bpfilter.compiler.target import Target
 from bpfilter.errors import RefusedError, RuleError
 from bpfilter.firewall import apply, counters

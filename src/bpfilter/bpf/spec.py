@@ -6,9 +6,13 @@ What depends on the running kernel (descriptors, BTF ids) comes in when a `Map` 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
-from bpfilter.asm.insn import Insn
 from bpfilter.dataclass import dataclass
+
+if TYPE_CHECKING:
+    from bpfilter.asm.insn import Insn
 
 _ONLY_ATTACH_TYPE = {
     ProgramType.NETFILTER: AttachType.NETFILTER,

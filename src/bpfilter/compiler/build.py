@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
-from bpfilter.compiler.cells import CELL_BYTES, COUNTER_FIRST
-from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
+from bpfilter.compiler.cells import CELL_BYTES
+from bpfilter.compiler.counters import COUNTER_BYTES, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import Frame, lay_out_frame
 from bpfilter.compiler.index.emit import INDEX_MAP, ChainIndex, Search

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpfilter.compiler.build import Code, Compiled, assemble, refuse
 from bpfilter.compiler.bulk_layout import BulkLayout, Ints, live_rows
-from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.lower import CounterKey, check_target, depths
 from bpfilter.compiler.shapes import Parts, split

@@ -18,7 +18,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.compiler.cells import CELL_BYTES, COUNTER_FIRST, COUNTER_NONE, Op
+from bpfilter.compiler.cells import CELL_BYTES, Op
+from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.build import Index, build_index

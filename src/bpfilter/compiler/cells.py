@@ -34,13 +34,6 @@ CELL = struct.Struct("=BBHIII")
 CELL_BYTES = CELL.size
 assert CELL_BYTES == 16
 
-#: Counter that is not shown: implicit returns at the end of user chains count here.
-COUNTER_NONE = 0
-#: Packets dropped because evaluation could not finish (fail closed).
-COUNTER_ABORTED = 1
-#: First counter that belongs to a policy or rule.
-COUNTER_FIRST = 2
-
 
 class Op(IntEnum):
     """What a cell does; the fixed loop compares in this order."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R3, R4, R10, Size
 from bpfilter.compiler import frame
+from bpfilter.compiler.counters import COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.frame import Frame
-
-COUNTERS_MAP = "counters"
-COUNTER_BYTES = 16
 
 
 def emit_count(b: Builder, layout: Frame, counters: int) -> None:

@@ -13,8 +13,7 @@ from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
 from bpfilter.compiler import frame
-from bpfilter.compiler.cells import COUNTER_ABORTED
-from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
+from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.emit import Search

@@ -10,13 +10,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from bpfilter.compiler.cells import (
-    COUNTER_FIRST,
-    COUNTER_NONE,
-    Assembler,
-    Cell,
-    Op,
-)
+from bpfilter.compiler.cells import Assembler, Cell, Op
+from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
 from bpfilter.dataclass import dataclass, field

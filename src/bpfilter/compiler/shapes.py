@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bpfilter.compiler.cells import COUNTER_NONE, Assembler, Cell, Op, Place
+from bpfilter.compiler.cells import Assembler, Cell, Op, Place
+from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
 from bpfilter.compiler.lower import asked_words

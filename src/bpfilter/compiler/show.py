@@ -9,14 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpfilter.compiler.cells import (
-    COUNTER_ABORTED,
-    COUNTER_FIRST,
-    COUNTER_NONE,
-    Cell,
-    Op,
-    Place,
-)
+from bpfilter.compiler.cells import Cell, Op, Place
+from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.lower import CounterKey
 from bpfilter.plan.fields import FIELDS

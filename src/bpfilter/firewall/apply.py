@@ -10,7 +10,6 @@ Steps, each of which may be the last one that happens:
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import ExitStack
 
@@ -27,8 +26,6 @@ from bpfilter.firewall.prepare import Prepared
 from bpfilter.firewall.store import Store
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Hook
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ def apply(
     slot = free[0]
     tracked = conntrack.is_on(store.kernel, family)
     try:
-        store.ensure_attached(family, target.types)
+        store.ensure_attached(family)
         if compiled.needs_conntrack and not tracked:
             conntrack.switch_on(family)
         store.pin_slot(family, slot, loaded.maps, loaded.programs)
@@ -104,7 +101,7 @@ def apply(
         if tracked and not compiled.needs_conntrack:
             conntrack.switch_off(family)
     except Error as error:
-        log.warning(
+        _warn(
             "the rules are in force, but clearing up after those before failed: %s; "
             "the next command that changes rules tries again",
             error,
@@ -130,6 +127,12 @@ def recover(store: Store) -> None:
             store.drop_slot(family, other)
 
 
+def _warn(text: str, *details: object) -> None:
+    import logging  # takes 5 ms, and mostly there is nothing to say
+
+    logging.getLogger(__name__).warning(text, *details)
+
+
 def _known(store: Store, family: Family) -> Generation | None:
     # What is in force but has lost its description can still be replaced; its counters go.
     try:
@@ -146,7 +149,7 @@ def _carried(store: Store, current: Generation) -> bytes:
         if previous is not None:
             return _carried_from(store, previous, current)
     except StateError as error:
-        log.warning("the counters of the rules before are lost: %s", error)
+        _warn("the counters of the rules before are lost: %s", error)
     return store.records.seed(current)
 
 

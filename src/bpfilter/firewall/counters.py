@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from mmap import mmap
 
-from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.dataclass import replace
 from bpfilter.rules.model import TABLES, Counters, Table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.errors import StateError
 from bpfilter.firewall import counters
 from bpfilter.firewall.apply import totals

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpfilter.bpf.link import NetfilterLink
-from bpfilter.compiler.cells import COUNTER_ABORTED
+from bpfilter.compiler.counters import COUNTER_ABORTED
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error
 from bpfilter.firewall import conntrack, dispatch, others, stale

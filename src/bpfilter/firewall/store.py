@@ -15,7 +15,7 @@ through /proc/1/root, so nothing goes away when it ends.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
@@ -25,10 +25,9 @@ from bpfilter.bpf.link import NetfilterLink
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec
-from bpfilter.btf.query import KernelTypes
-from bpfilter.compiler.count import COUNTERS_MAP
+from bpfilter.compiler.counters import COUNTERS_MAP
 from bpfilter.dataclass import dataclass
-from bpfilter.errors import KernelError, StateError
+from bpfilter.errors import KernelError, RestrictedError, StateError
 from bpfilter.firewall import counters, dispatch
 from bpfilter.firewall.generation import Generation, slot_name
 from bpfilter.firewall.records import Records
@@ -104,7 +103,7 @@ class Store:
             self._unlink(family)
         pins.remove_tree(self.kernel, self.pins)
 
-    def ensure_attached(self, family: Family, types: KernelTypes | None) -> None:
+    def ensure_attached(self, family: Family) -> None:
         """Have the maps, and a dispatcher at each hook of a family; repair what is missing."""
         self.kernel.mount_bpffs(BPFFS)
         self.kernel.make_directory(self.pins)
@@ -114,9 +113,9 @@ class Store:
         ):
             maps = {"selector": selector, "programs": programs}
             for hook in dispatch.HOOKS:
-                spec = dispatch.dispatcher(family, hook)
-                with Program.load(self.kernel, spec, maps, types) as program:
-                    self._ensure_link(family, hook, program)
+                if not self.is_attached(family, hook):
+                    with self._dispatcher(family, hook, maps) as program:
+                        self._ensure_link(family, hook, program)
 
     def _ensure_map(self, name: str, spec: MapSpec) -> Map:
         path = self.pins / name
@@ -157,17 +156,11 @@ class Store:
         """Say whether a dispatcher is at a hook.
 
         A pinned link may have been detached by force, and does not tell. Only the hook does:
-        it is busy, or takes another dispatcher, for as long as this looks.
+        it is busy, or takes the dispatcher once more, for as long as this looks.
         """
         if not self.link_path(family, hook).exists():
             return False
-        with ExitStack() as stack:
-            maps = {
-                name: stack.enter_context(Map.open(self.kernel, self.pins / name))
-                for name in _SHARED
-            }
-            spec = dispatch.dispatcher(family, hook)
-            program = stack.enter_context(Program.load(self.kernel, spec, maps, None))
+        with self._pinned(family, hook) as program:
             try:
                 self._attach(family, hook, program).close()
             except KernelError as error:
@@ -175,6 +168,25 @@ class Store:
                     raise
                 return True
         return False
+
+    def _pinned(self, family: Family, hook: Hook) -> Program:
+        # The program of a pinned link; its like where CAP_SYS_ADMIN is missing for that.
+        with NetfilterLink.open(self.kernel, self.link_path(family, hook)) as link:
+            number = link.info().program_id
+        try:
+            return Program.by_id(self.kernel, number)
+        except RestrictedError:
+            with ExitStack() as stack:
+                maps = {
+                    name: stack.enter_context(Map.open(self.kernel, self.pins / name))
+                    for name in _SHARED
+                }
+                return self._dispatcher(family, hook, maps)
+
+    def _dispatcher(self, family: Family, hook: Hook, maps: Mapping[str, Map]) -> Program:
+        from bpfilter.firewall.dispatcher import dispatcher
+
+        return Program.load(self.kernel, dispatcher(family, hook), maps)
 
     def link_path(self, family: Family, hook: Hook) -> Path:
         return self.pins / f"{family.command}-{hook.name}"
@@ -246,12 +258,14 @@ class Store:
     def drop_slot(self, family: Family, slot: int) -> None:
         """Unload a slot that is not in force; one that is empty is fine."""
         if (self.pins / "programs").exists():
+            from bpfilter.firewall.dispatcher import stopper
+
             with (
                 Map.open(self.kernel, self.pins / "programs") as table,
-                Program.load(self.kernel, dispatch.stopper()) as stopper,
+                Program.load(self.kernel, stopper()) as drop,
             ):
                 for hook in dispatch.HOOKS:
-                    table.update(dispatch.program_index(slot, family, hook), stopper.fd.number)
+                    table.update(dispatch.program_index(slot, family, hook), drop.fd.number)
         pins.remove_tree(self.kernel, self.slot_pins(family, slot))
         self.records.remove(family, slot)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bpfilter.dataclass import dataclass, field
-from bpfilter.plan.nodes import Predicate
-from bpfilter.source import Span
+
+if TYPE_CHECKING:
+    from bpfilter.plan.nodes import Predicate
+    from bpfilter.source import Span
 
 
 class Family(IntEnum):

@@ -22,8 +22,7 @@ from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import ArrayModel
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Compiled, compile_table
-from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
-from bpfilter.compiler.count import COUNTER_BYTES, COUNTERS_MAP
+from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_BYTES, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.loop import NF_ACCEPT
 from bpfilter.compiler.lower import CounterKey, lower_table
 from bpfilter.compiler.target import Target

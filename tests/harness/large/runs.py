@@ -26,9 +26,8 @@ from bpfilter.bpf.spec import MapSpec
 from bpfilter.compiler import build
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.bulk import compile_bulk
-from bpfilter.compiler.cells import COUNTER_ABORTED, COUNTER_FIRST
+from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
-from bpfilter.compiler.count import COUNTERS_MAP
 from bpfilter.compiler.loop import NF_ACCEPT
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target

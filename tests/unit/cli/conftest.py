@@ -13,8 +13,8 @@ import pytest
 from bpfilter import Family, Ruleset, Table
 from bpfilter.cli.main import main
 from bpfilter.errors import Error
+from bpfilter.firewall.enforce import Verified
 from bpfilter.firewall.generation import Generation, LoadedProgram
-from bpfilter.firewall.live import Verified
 from bpfilter.firewall.prepare import SavedText
 from bpfilter.firewall.status import FamilyStatus, HookStatus, Status
 from bpfilter.rules.model import Hook

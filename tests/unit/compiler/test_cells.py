@@ -8,7 +8,7 @@ from typing import ClassVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bpfilter.compiler.cells import COUNTER_FIRST
+from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.lower import lay_out, lower_table
 from bpfilter.plan import fields

@@ -10,6 +10,7 @@ from bpfilter.asm.interp import Machine
 from bpfilter.asm.memory import Memory
 from bpfilter.asm.models import ArrayModel, MapModel, ProgramArrayModel
 from bpfilter.firewall import dispatch
+from bpfilter.firewall.dispatcher import dispatcher
 from bpfilter.rules.model import Family, Hook
 
 ACCEPT, DROP = 1, 0
@@ -28,7 +29,7 @@ def verdict(family: Family, hook: Hook, word: int, programs: dict[int, tuple[Ins
         "selector": ArrayModel(memory, "selector", 8, contents=word.to_bytes(8, "little")),
         "programs": ProgramArrayModel(memory, "programs", programs),
     }
-    machine = Machine(dispatch.dispatcher(family, hook).insns, maps, memory=memory)
+    machine = Machine(dispatcher(family, hook).insns, maps, memory=memory)
     return machine.run(memory.add("ctx", 16).base)
 
 
