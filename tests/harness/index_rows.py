@@ -51,6 +51,7 @@ def rows_of(boxes: model.Boxes, hides: Array | bool = True) -> Rows:
         dports=boxes.dports,
         proto=boxes.proto,
         hides=np.broadcast_to(np.asarray(hides, np.bool_), n).copy(),
+        kind=np.zeros(n, np.uint16),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.build import Index, build_index
+from bpfilter.compiler.index.kinds import Kinds
 from bpfilter.compiler.index.rows import KeyWords, Rows
 from bpfilter.compiler.index.walk import Packet, walk
 from tests.harness.index_rows import Array
@@ -52,7 +53,10 @@ class Built:
 def build(rows: Rows, key: KeyWords, reserve: int = 0) -> Built:
     blob = Blob()
     blob.append(np.ones(7, np.uint8))  # the index does not start where the blob does
+    kinds = Kinds(key)
+    rows.kind = kinds.numbers(rows)
     index = build_index(rows, key, blob, end_pc=77)
+    kinds.write(blob)
     descriptor = blob.append_bytes(index.descriptor)
     blob.reserve(reserve)
     return Built(rows, key, index, blob.to_bytes(), descriptor)

@@ -24,7 +24,8 @@ from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.build import Index, build_index
 from bpfilter.compiler.index.emit import BIT_NUMBERS, VERDICT_COUNTER, ChainIndex, Search, verdict
-from bpfilter.compiler.index.layout import VIEWS, KeyWords
+from bpfilter.compiler.index.kinds import Kinds
+from bpfilter.compiler.index.layout import ORDER_NONE, VIEWS, KeyWords
 from bpfilter.compiler.keys import RowsBuilder, choose_words, column
 from bpfilter.compiler.lower import HOOK_CELLS, MAX_CELLS
 from bpfilter.compiler.shapes import Box, Parts, Pattern, Recorded, box, pattern
@@ -50,7 +51,7 @@ MAX_SEARCHED = 256
 #: Rules at the start of a chain that the index could not tell apart stay in front of it.
 MAX_IN_FRONT = 8
 #: How far apart the orders of neighbours are, so that rules fit between.
-ORDER_STEP = 1 << 14
+ORDER_STEP = 1 << 10
 
 ACCEPT, DROP = Verdict("ACCEPT"), Verdict("DROP")
 
@@ -94,6 +95,8 @@ class BulkLayout:
         self.is_found = np.zeros(len(bulk), bool)
         for chain, front in self.front.items():
             self.is_found[front : self.live[chain]] = True
+        #: Rows whose ports are left to their cells: there would be too many kinds of records.
+        self.is_loose = np.zeros(len(bulk), bool)
         self._place()
 
     def _choose(self) -> tuple[list[int], Recorded | None]:
@@ -133,7 +136,9 @@ class BulkLayout:
         goes_on = np.array([not parts.is_terminal for parts in self.shapes], bool)
         size = np.array([len(each.cells) for each in self.patterns], np.int64)
         shape = self.bulk.shape
-        self.is_whole = self.is_found & whole[shape] if len(whole) else self.is_found
+        self.is_whole = self.is_found & ~self.is_loose
+        if len(whole):
+            self.is_whole &= whole[shape]
         self.has_find = self.is_found & (~self.is_whole | goes_on[shape])
         length = np.where(self.is_whole, 1, size[shape]) + self.has_find
         length[~self.is_live] = 0
@@ -166,16 +171,19 @@ class BulkLayout:
         blob = Blob()
         bit_numbers = blob.append_bytes(BIT_NUMBERS)
         self.descriptors: dict[int, int] = {}
+        self.kinds = Kinds(self._key_words())
         chains = tuple(self._index(blob, chain) for chain in self.searched)
         cells = self._cells()
         if self.recorded is None or not chains:
             return LaidOut(cells.tobytes(), b"", None, ())
+        self.kinds.write(blob)
         blob.reserve(max(1 << 16, blob.size // 8))
         index = bytes(blob.to_bytes())
         places = self.frame.places
         search = Search(
             size=len(index),
             counters=self.counters,
+            kinds=blob.kinds[0],
             bit_numbers=bit_numbers,
             keys=self.recorded.keys,
             a=self.recorded.a,
@@ -221,28 +229,38 @@ class BulkLayout:
     def _view(self, blob: Blob, chain: int, view: int, by_shape: list[tuple[int, Ints]]) -> Index:
         recorded = self.recorded
         assert recorded is not None
-        builder = RowsBuilder(self.bulk, recorded, self.front[chain], self.orders(chain))
+        first, last = self.front[chain], int(self.live[chain])
+        builder = RowsBuilder(self.bulk, recorded, first, self.orders(chain))
         for number, rows in by_shape:
             seen = self.boxes[number][view]
             if seen is not None:
                 each = self.patterns[number]
                 pc, hides = self._continues(number, each, seen, view, rows)
                 builder.add(self.shapes[number], seen, rows, pc, hides)
-        ports = self.frame.places.get((fields.DPORT.name, 0)) or self.frame.places.get(
-            (fields.SPORT.name, 0)
+        made = builder.rows(self.is_loose[first:last])
+        made.kind = self.kinds.numbers(made)
+        return build_index(made, self._key_words(), blob, int(self.chain_end[chain]))
+
+    def _key_words(self) -> KeyWords:
+        recorded = self.recorded
+        if recorded is None:
+            return KeyWords(0, None, None, None)
+        ports = [
+            self.frame.places[field.name, 0].slot
+            for field in (fields.SPORT, fields.DPORT)
+            if (field.name, 0) in self.frame.places
+        ]
+        places = {slot: number for number, slot in enumerate(recorded.keys)}
+        a, b, port = (
+            None if slot is None else places.get(slot)
+            for slot in (recorded.a, recorded.b, ports[0] if ports else None)
         )
-        keys = KeyWords(
-            len(recorded.keys),
-            recorded.keys.index(recorded.a) if recorded.a is not None else None,
-            recorded.keys.index(recorded.b) if recorded.b is not None else None,
-            recorded.keys.index(ports.slot) if ports and ports.slot in recorded.keys else None,
-        )
-        return build_index(builder.rows(), keys, blob, int(self.chain_end[chain]))
+        return KeyWords(len(recorded.keys), a, b, port)
 
     def orders(self, chain: int) -> Ints:
         """Give the orders of a chain's rows that are searched for."""
         number = int(self.live[chain]) - self.front[chain]
-        step = max(1, min(ORDER_STEP, ((1 << 32) - 2) // (number + 1)))
+        step = max(1, min(ORDER_STEP, (ORDER_NONE - 1) // (number + 1)))
         return np.arange(1, number + 1) * step
 
     # Where evaluation of a row goes on once its record matched, and if that is the end of it.
@@ -253,7 +271,8 @@ class BulkLayout:
             return verdict(False, COUNTER_NONE), True
         if self._is_whole(number):
             return self._acts(number, rows), seen.whole and self.shapes[number].is_terminal
-        return self.start[rows] + (each.skip if view == 0 else each.skip_to_guard), False
+        skip = each.skip if view == 0 else each.skip_to_guard
+        return self.start[rows] + np.where(self.is_loose[rows], 0, skip), False
 
     # A verdict the search can give itself, else where the cell of the action is.
     def _acts(self, number: int, rows: Ints) -> Ints:

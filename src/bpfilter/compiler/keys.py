@@ -65,9 +65,8 @@ def choose_words(
             if number == 0:
                 continue
             tested[place.slot] += number
-            if place.bits == 32:
-                distinct = np.unique(low) if isinstance(low, np.ndarray) else [low]
-                apart[place.slot] += min(number, len(distinct))
+            distinct = np.unique(low) if isinstance(low, np.ndarray) else [low]
+            apart[place.slot] += min(number, len(distinct))
     keys = [slot for slot, number in tested.most_common(KEY_WORDS_MAX) if number >= MIN_RULES]
     if not keys:
         return None
@@ -129,12 +128,14 @@ class RowsBuilder:
             self.values[at, key] |= values
         for number, compared in enumerate((self.recorded.a, self.recorded.b)):
             if slot == compared:
-                self.compared[2 * number, at] = values
-                self.compared[2 * number + 1, at] = masks
+                self.compared[2 * number, at] |= values
+                self.compared[2 * number + 1, at] |= masks
 
-    def rows(self) -> Rows:
-        """Give the rows that were added."""
+    def rows(self, loose: NDArray[np.bool_]) -> Rows:
+        """Give the rows that were added; records of `loose` ones do not ask for ports."""
         here = self.present
+        ports = self.ports.copy()
+        ports[:, loose] = 0, 0xFFFF
         return Rows(
             order=self.order[here],
             pc=self.pc[here],
@@ -144,8 +145,9 @@ class RowsBuilder:
             a_mask=self.compared[1, here],
             b_value=self.compared[2, here],
             b_mask=self.compared[3, here],
-            sports=self.ports[0, here],
-            dports=self.ports[1, here],
+            sports=ports[0, here],
+            dports=ports[1, here],
             proto=self.proto[here],
             hides=self.hides[here],
+            kind=np.zeros(int(here.sum()), np.uint16),
         )

@@ -128,7 +128,8 @@ class Recorded:
             return test.mask & 0xFFFF == 0xFFFF and test.lo <= test.hi <= 0xFFFF
         if test.field is fields.PROTO:
             return self.is_exact(test) and test.mask & 0xFF == 0xFF and 0 < test.lo <= 0xFF
-        return self.is_exact(test) and self.place(test).slot in (self.a, self.b)
+        whole = self.place(test).bits == 32
+        return whole and self.is_exact(test) and self.place(test).slot in (self.a, self.b)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class Blob:
         self._chunks: list[tuple[int, NDArray[Any]]] = []
         self._size = HEADER_BYTES
         self._reserved = 0
+        #: Offset and number of the kinds of records.
+        self.kinds = (0, 0)
 
     @property
     def size(self) -> int:
@@ -65,7 +67,7 @@ class Blob:
         """Give it all: header, arrays, room."""
         memory = bytearray(self.total)
         view = np.frombuffer(memory, np.uint8)
-        HEADER.pack_into(memory, 0, MAGIC, self._size, self.total)
+        HEADER.pack_into(memory, 0, MAGIC, self._size, self.total, *self.kinds)
         for offset, array in self._chunks:
             view[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
         return memory

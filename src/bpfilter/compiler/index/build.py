@@ -43,7 +43,7 @@ def build_index(rows: Rows, words: KeyWords, blob: Blob, end_pc: int) -> Index:
     before = blob.size
     if not len(rows):
         return Index(layout.DESCRIPTOR.pack(0, end_pc, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0, 0)
-    tuples = choose_tuples(rows)
+    tuples = choose_tuples(rows, words)
     pruners = choose_pruners(rows, tuples)
     buckets, hiders = without_repeats(rows, sort_rows(rows, tuples))
     is_long = buckets.count > RUN

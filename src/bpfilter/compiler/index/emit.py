@@ -21,6 +21,7 @@ from bpfilter.compiler.index.layout import (
     DESCRIPTOR_BYTES,
     ENTRY_CUT,
     ENTRY_LONG,
+    KIND_BYTES,
     MULTIPLIERS,
     PRUNERS_MAX,
     RECORD_BYTES,
@@ -48,7 +49,7 @@ CHILD = -1
 
 # Pairs, whose second one is always stored last: the verifier remembers a number stored at a
 # multiple of 8 until there is a store beside it, and would tell apart states by it.
-DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT = range(frame.SEARCH, frame.SEARCH + 24, 4)
+DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _ = range(frame.SEARCH, frame.RETURNS, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Search:
     size: int  # bytes of the index map
     counters: int  # of all CPUs
     bit_numbers: int  # offset of the numbers of bits in de Bruijn order
+    kinds: int  # offset of the kinds of records
     keys: tuple[int, ...]
     a: int | None
     b: int | None
@@ -112,6 +114,7 @@ class SearchEmitter:
         self._find()
         self._probe()
         self._scan()
+        self._skip()
         self._cut()
         self._finish()
 
@@ -225,6 +228,8 @@ class SearchEmitter:
         b.jeq(R1, 0, "probe")
         self._load(R0, RUN)
         b.jeq32(R1, CHILD, "entry")
+        self._load(R2, SKIP)
+        b.jne(R2, 0, "skip")
         b.jump("scan")
         b.label("probe")
         self._lowest_tuple()
@@ -245,7 +250,16 @@ class SearchEmitter:
         b.jne(R1, ENTRY_LONG, "run")
         self._point(R2, R0, RECORD_BYTES)
         b.load(R1, R2, 0, Size.W)
+        b.load(R3, R2, 4, Size.W)
         b.add(R0, RECORD_BYTES)
+        self._load(R2, FROM)
+        b.jeq(R2, 0, "run")
+        self._store(SKIP, R3)
+        self._store(SKIP + 4, R3)
+        self._store(RUN, R0)
+        self._store(LEFT, R1)
+        b.mov(R6, 0)
+        b.jump("step")
         b.label("run")
         # Through memory, so that the verifier looks at the records once for all runs.
         self._store(RUN, R0)
@@ -323,38 +337,82 @@ class SearchEmitter:
         b.mov(R6, 0)
         b.jump("step")
 
+    def _skip(self) -> None:
+        # Of a long run, leave out the records before FROM: in the next SKIP ones, half as many
+        # with each step, the last is still before it or not.
+        b = self.b
+        shift = RECORD_BYTES.bit_length() - 1
+        b.label("skip")
+        b.mov(R3, R2)
+        b.rsh(R3, 1)
+        self._store(SKIP, R3)
+        self._store(SKIP + 4, R3)
+        b.mov(R6, 0)
+        b.jgt(R2, R1, "step")
+        b.mov(R3, R2)
+        b.lsh(R3, shift)
+        b.add(R3, R0)
+        b.mov(R5, R3)
+        b.sub(R5, RECORD_BYTES)
+        self._point(R4, R5, RECORD_BYTES)
+        b.load(R4, R4, 0, Size.W)
+        b.rsh(R4, 8)
+        self._load(R5, FROM)
+        b.jge(R4, R5, "step")
+        b.sub(R1, R2)
+        b.jeq(R1, 0, "skipped")
+        self._store(RUN, R3)
+        self._store(LEFT, R1)
+        b.jump("step")
+        b.label("skipped")
+        self._nothing(R1)
+        self._store(SKIP, R1)
+        self._store(SKIP + 4, R1)
+        b.jump("scanned")
+
     def _record(self, other: str) -> None:
+        # R0 and R1 are kept
         b, search = self.b, self.search
         b.load(R2, R7, 0, Size.W)
-        self._load(R3, BEST)
-        b.jge(R2, R3, "scanned")
-        self._load(R3, FROM)
-        b.jlt(R2, R3, other)
-        for slot, at in ((search.a, 8), (search.b, 16)):
+        b.mov(R3, R2)
+        b.rsh(R3, 8)
+        self._load(R4, BEST)
+        b.jge(R3, R4, "scanned")
+        self._load(R4, FROM)
+        b.jlt(R3, R4, other)
+        b.load(R5, R7, 4, Size.W)
+        b.and_(R2, 0xFF)
+        b.lsh(R2, 8)
+        b.and_(R5, 0xFF)
+        b.or_(R2, R5)
+        b.lsh(R2, KIND_BYTES.bit_length() - 1)
+        b.jgt(R2, search.size - search.kinds - KIND_BYTES, "drop_now")
+        b.load_map_value(R4, INDEX_MAP, search.kinds)
+        b.add(R4, R2)
+        for slot, value, mask in ((search.a, 8, 0), (search.b, 12, 4)):
             if slot is not None:
-                self._word(R3, slot)
-                b.load(R4, R7, at + 4, Size.W)
-                b.and_(R3, R4)
-                b.load(R4, R7, at, Size.W)
-                b.jne(R3, R4, other)
-        for place, at in ((search.sport, 24), (search.dport, 28)):
+                self._word(R2, slot)
+                b.load(R5, R4, mask, Size.W)
+                b.and_(R2, R5)
+                b.load(R5, R7, value, Size.W)
+                b.jne(R2, R5, other)
+        for place, low in ((search.sport, 8), (search.dport, 12)):
             if place is not None:
-                self._field(R3, place)
-                b.load(R4, R7, at, Size.H)
-                b.jlt(R3, R4, other)
-                b.load(R4, R7, at + 2, Size.H)
-                b.jgt(R3, R4, other)
-        b.load(R4, R7, 4, Size.W)
+                self._field(R2, place)
+                b.load(R5, R4, low, Size.H)
+                b.jlt(R2, R5, other)
+                b.load(R5, R4, low + 2, Size.H)
+                b.jgt(R2, R5, other)
         if search.proto is not None:
-            b.mov(R5, R4)
-            b.rsh(R5, 24)
+            b.load(R5, R4, 16, Size.B)
             b.jeq(R5, 0, f"{other}_match")
-            self._field(R3, search.proto)
-            b.jne(R3, R5, other)
+            self._field(R2, search.proto)
+            b.jne(R2, R5, other)
             b.label(f"{other}_match")
-        b.and_(R4, 0xFF_FFFF)
-        self._store(BEST_CELL, R4)
-        self._store(BEST, R2)
+        b.load(R5, R7, 4, Size.W)
+        b.rsh(R5, 8)
+        self._store(BEST_CELL, R5)
+        self._store(BEST, R3)
         b.jump("scanned")
 
     def _finish(self) -> None:

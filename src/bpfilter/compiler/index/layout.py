@@ -15,7 +15,7 @@ ascending order. Numbers below are offsets in the structure.
 
 Header (64 bytes, at 0; nothing in it is read by the search):
     0 u32 MAGIC | 4 u32 free: offset of the first free byte | 8 u32 size: end of the room for
-    edits
+    edits | 12 u32 offset of the kinds | 16 u32 number of kinds
 Descriptor (64 bytes, 64-aligned; a chain has VIEWS in a row):
     0 u64 tuples to probe, a set | 8 u32 end_pc | 12 u32 number of pruners | 16 u32 offset of
     tuples | 20 u32 offset of pruners | 24 u32 number of tuples | 28 u32 offset of hiders |
@@ -28,14 +28,17 @@ Pruner (stride as a tuple):
     16 u32 mask[K]
 Entry (u32): 0 empty, or unit << 8 | count, at offset unit * UNIT:
     count 1..253 that many records | 254 a long run | 255 a cut
-Long run: 32 bytes, the first u32 is the number of records; then the records.
+Long run: 16 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
+    then the records.
 Cut (8 bytes at a unit):
     0 u8 key word | 1 u8 shift | 2 u8 bits, 1..8 | 3 u8 0 | 4 u32 offset of entries; the next is
     that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
-Record (32 bytes, at a unit):
-    0 u32 order | 4 u32 proto << 24 | pc | 8 u32 a value, 12 u32 a mask | 16 u32 b value,
-    20 u32 b mask | 24 u16 lowest, 26 u16 highest source port | 28 u16 lowest, 30 u16 highest
-    destination port. Protocol 0 is any. a and b are two words of a packet.
+Record (16 bytes, at a unit), small, so that many of them fit the processor's caches:
+    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 a value | 12 u32 b value
+    a and b are two words of a packet.
+Kind (32 bytes; one table for all records, which are of few kinds):
+    0 u32 a mask | 4 u32 b mask | 8 u16 lowest, 10 u16 highest source port | 12 u16 lowest,
+    14 u16 highest destination port | 16 u8 protocol, 0 is any | 17 15x
 Hiders: u32 orders, ascending, of rules that others were left out for (edit.py).
 """
 
@@ -74,23 +77,27 @@ MULTIPLIERS = (
 U64 = (1 << 64) - 1
 
 MAGIC = 0x62706978
-HEADER = struct.Struct("=III52x")
+HEADER = struct.Struct("=IIIII44x")
 DESCRIPTOR = struct.Struct("=QIIIIIII28x")
 TUPLE = struct.Struct("=IIII")
 PRUNER = struct.Struct("=IIQ")
 SET = struct.Struct("=Q")
 ENTRY = struct.Struct("=I")
-LONG_RUN = struct.Struct("=I28x")
+LONG_RUN = struct.Struct("=II8x")
 CUT = struct.Struct("=BBBxI")
-RECORD = struct.Struct("=IIIIIIHHHH")
+RECORD = struct.Struct("=IIII")
+KIND = struct.Struct("=IIHHHHB15x")
 
 HEADER_BYTES = HEADER.size
 DESCRIPTOR_BYTES = DESCRIPTOR.size
 #: Where the masks of a tuple or pruner start.
 MASKS_OFFSET = TUPLE.size
 RECORD_BYTES = RECORD.size
+KIND_BYTES = KIND.size
+#: The number of a kind has 16 bits.
+KINDS_MAX = 1 << 16
 #: What entries count in.
-UNIT = 32
+UNIT = 16
 #: The number of a unit has 24 bits.
 SIZE_MAX = UNIT << 24
 
@@ -100,7 +107,7 @@ ENTRY_CUT = 255
 RUN_MAX = 253
 
 #: Nothing found, and the order that none can have.
-ORDER_NONE = 0xFFFFFFFF
+ORDER_NONE = 0xFFFFFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Rows:
     matches gets to a later rule.
     """
 
-    order: U32  # [n]
+    order: U32  # [n], 24 bits
     pc: U32  # [n], 24 bits
     masks: U32  # [n, K]
     values: U32  # [n, K]
@@ -42,6 +42,7 @@ class Rows:
     dports: U16  # [n, 2]
     proto: U8
     hides: Bools
+    kind: U16  # of the record, kinds.py
 
     def __len__(self) -> int:
         return len(self.order)

@@ -14,8 +14,8 @@ from bpfilter.compiler.index.rows import U32, Ints, Rows
 
 RECORD = np.dtype(
     {
-        "names": ["order", "what", "a_value", "a_mask", "b_value", "b_mask", "sports", "dports"],
-        "formats": ["u4", "u4", "u4", "u4", "u4", "u4", ("u2", 2), ("u2", 2)],
+        "names": ["order", "pc", "a_value", "b_value"],
+        "formats": ["u4", "u4", "u4", "u4"],
         "itemsize": layout.RECORD_BYTES,
     }
 )
@@ -33,10 +33,10 @@ assert RECORD.itemsize == layout.RECORD.size
 def records_of(rows: Rows) -> NDArray[Any]:
     """Give the record of each row."""
     out = np.empty(len(rows), RECORD)
-    out["order"] = rows.order
-    out["what"] = rows.proto.astype(np.uint32) << np.uint32(24) | rows.pc
-    for name in ("a_value", "a_mask", "b_value", "b_mask", "sports", "dports"):
-        out[name] = getattr(rows, name)
+    kind = rows.kind.astype(np.uint32)
+    out["order"] = rows.order << np.uint32(8) | kind >> np.uint32(8)
+    out["pc"] = rows.pc << np.uint32(8) | kind & np.uint32(0xFF)
+    out["a_value"], out["b_value"] = rows.a_value, rows.b_value
     return out
 
 
@@ -56,7 +56,9 @@ def write_runs(records: NDArray[Any], start: Ints, row: Ints, blob: Blob) -> U32
     where[header] = False
     stream[where] = records[row[np.repeat(~again, count)]]
     stream[header] = np.zeros(1, RECORD)
-    stream["order"][header] = count[is_long & ~again]
+    long = count[is_long & ~again]
+    stream["order"][header] = long
+    stream["pc"][header] = 1 << np.log2(np.maximum(long, 1)).astype(np.int64)
     unit = blob.append(stream) // layout.UNIT + end - size
     # the run before one that is not written starts where the last that is does
     unit = unit[np.maximum.accumulate(np.where(again, 0, np.arange(len(count))))]

@@ -1,34 +1,34 @@
 """Which tuples there are, and in which one each row is.
 
 Every tuple may cost a packet a probe, and every bit that a tuple does not look at puts more
-rows into its buckets. Both are estimated on a sample of rows; tuples are then opened one
-after the other, each time the one that saves most (the greedy way to place facilities).
+rows into its buckets. Mask vectors that may become tuples are first opened one after the
+other, each time the one that saves most (the greedy way to place facilities), by a rough
+estimate. Then they are closed again as long as that saves time by a better one (weigh.py).
 """
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.compiler.index.layout import TUPLES_MAX
-from bpfilter.compiler.index.rows import U32, U64, Ints, Rows, classify, hash_rows
+from bpfilter.compiler.index.layout import MULTIPLIERS, TUPLES_MAX
+from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, KeyWords, Rows, classify
+from bpfilter.compiler.index.weigh import RECORD_NS, Scales
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
 
-#: Rows in the sample, and mask vectors that are weighed against each other.
-SAMPLE = 4096
-CLIENTS = 400
-CANDIDATES = 400
-#: What a packet pays, in ns: for a probe, for a record, and for halving a long run.
-PROBE_NS = 25.0
-RECORD_NS = 3.0
-HALF_NS = 10.0
-#: Runs up to here are not cut.
-RUN = 8
-#: Bits of the bitmaps that tell how much a pruner would leave of a tuple.
-_SEEN_BITS = 14
+#: Rows in the rough estimate; mask vectors of rows, and of tuples, that are weighed.
+SAMPLE = 3000
+CLIENTS = 320
+CANDIDATES = 240
+#: A probe costs so much to begin with, in ns: little, as it is the best of many that stay.
+OPEN_NS = 1.0
+#: A table of 2^14 places tells well enough who shares a bucket, or a value.
+_PLACE_BITS = 14
 
 
 @dataclass(eq=False, slots=True)
@@ -43,19 +43,19 @@ class Tuples:
         return len(self.masks)
 
 
-def choose_tuples(rows: Rows) -> Tuples:
+def choose_tuples(rows: Rows, words: KeyWords) -> Tuples:
     """Choose at most TUPLES_MAX tuples; a tuple's mask is part of the masks of all its rows."""
-    if len(rows) == 0:
-        return Tuples(rows.masks, np.zeros(0, np.int64), rows.order)
     if (rows.masks == rows.masks[0]).all():
         return _in_order(rows, rows.masks[:1], np.zeros(len(rows), np.int64))
     first, of = classify(list(rows.masks.T))
     clients, client = _simplified(rows.masks[first], np.bincount(of))
     of = client[of]
     candidates = _candidates(clients, np.bincount(of))
-    serve, probe = _costs(rows, of, clients, candidates)
-    opened = _open(serve, probe)
-    return _in_order(rows, candidates[opened], serve[opened].argmin(axis=0)[of])
+    serve, price = _estimate(rows, of, clients, candidates)
+    opened = _open(serve, price)
+    chosen = _close(opened, serve, candidates, Scales(rows, of, len(clients), words))
+    masks, of_client = np.unique(chosen, return_inverse=True)
+    return _in_order(rows, candidates[masks], of_client.reshape(-1)[of])
 
 
 def _simplified(natural: U32, count: Ints) -> tuple[U32, Ints]:
@@ -73,102 +73,134 @@ def _simplified(natural: U32, count: Ints) -> tuple[U32, Ints]:
 def _whole_parts(masks: U32, bits: int) -> U32:
     # clear parts of so many bits that are not all ones
     out = np.zeros_like(masks)
-    if bits > 32:
-        return out
-    for shift in range(0, 32, bits):
+    for shift in range(0, 32 if bits <= 32 else 0, bits):
         part = np.uint32(((1 << bits) - 1) << shift)
         out |= np.where((masks & part) == part, part, np.uint32(0))
     return out
 
 
 def _candidates(clients: U32, count: Ints) -> U32:
-    """Give masks that tuples may have: those of rows, parts of them, and nothing at all."""
+    """Give masks that tuples may have: nothing at all, those of rows, and parts of them."""
     frequent = np.argsort(-count)[: CANDIDATES // 2]
-    some = clients[frequent]
-    parts = [clients, _whole_parts(some, 4), _whole_parts(some, 8), _whole_parts(some, 16)]
-    weights = [count, *[count[frequent] // 2] * 3]
+    some, half = clients[frequent], count[frequent] / 2
+    bytewise = _whole_parts(some, 8)
+    parts = [_whole_parts(some, 4), bytewise, _whole_parts(some, 16)]
     for k in range(clients.shape[1]):
-        for base in (some, _whole_parts(some, 8)):
-            without = base.copy()
-            without[:, k] = 0
-            parts.append(without)
-            weights.append(count[frequent] // 2)
-    every = np.concatenate(parts)
+        for base in (some, bytewise):
+            parts.append(base.copy())
+            parts[-1][:, k] = 0
+    every = np.concatenate([clients, *parts])
     first, of = classify(list(every.T))
-    weight = np.bincount(of, np.concatenate(weights))
+    weight = np.bincount(of, np.concatenate([count, *[half] * len(parts)]))
     best = every[first][np.argsort(-weight)[: CANDIDATES - 1]]
-    nothing = np.zeros((1, clients.shape[1]), np.uint32)
-    return np.concatenate([nothing, best[best.any(axis=1)]])
+    return np.concatenate([np.zeros((1, clients.shape[1]), np.uint32), best[best.any(axis=1)]])
 
 
-def _costs(rows: Rows, of: Ints, clients: U32, candidates: U32) -> tuple[Floats, Floats]:
-    """Estimate what it costs to have each client in each candidate, and to have a candidate.
+def _estimate(rows: Rows, of: Ints, clients: U32, candidates: U32) -> tuple[Floats, Floats]:
+    """Estimate, roughly, what records cost if each client is in each candidate, and probes.
 
-    Gives ns for all packets, if each row has one: [candidate, client], infinite where the
-    client's rows do not test all that the candidate does; and [candidate].
+    Gives ns, if each row gets one packet: [candidate, client], infinite where the client's
+    rows do not test all that the candidate does; and [candidate].
     """
     sample, weight = _sample(of, len(clients))
     values, client = rows.values[sample], of[sample]
     fits = ((candidates[:, None] & ~clients[None]) == 0).all(axis=2)
     serve = np.full(fits.shape, np.inf)
-    probe = np.zeros(len(candidates))
-    for number, masks in enumerate(candidates):
-        there = np.flatnonzero(fits[number][client])
-        hashes = hash_rows(values, masks)
-        crowd = _crowd(hashes[there], weight[there])
-        cost = np.bincount(client[there], weight[there] * _run_ns(crowd), len(clients))
-        serve[number][fits[number]] = cost[fits[number]]
-        probe[number] = PROBE_NS * (weight * _seen(values, masks, there)).sum()
-    return serve, probe
+    price = np.zeros(len(candidates))
+    for number, (masks, fit) in enumerate(zip(candidates, fits, strict=True)):
+        there = fit[client]
+        places = [_places(values, masks, k) for k in np.flatnonzero(masks)]
+        crowd = _crowd(sum(places), there, weight)
+        cost = np.bincount(client, weight * crowd * RECORD_NS, len(clients))
+        serve[number, fit] = cost[fit]
+        price[number] = OPEN_NS * (weight * _probed(places, there)).sum()
+    return serve, price
+
+
+def _places(values: U32, masks: U32, k: int) -> U64:
+    # the part of the hash that is one word's
+    return (values[:, k] & masks[k]).astype(np.uint64) * np.uint64(MULTIPLIERS[k])
+
+
+def _crowd(hashes: U64 | int, there: Bools, weight: Floats) -> Floats:
+    # rows in the bucket of each row, itself and those that the others stand for
+    if isinstance(hashes, int):
+        return np.full(len(there), weight[there].sum())
+    key = (hashes >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
+    return np.bincount(key, weight * there, 1 << _PLACE_BITS)[key] - weight + 1
+
+
+def _probed(places: list[U64], there: Bools) -> Bools:
+    # whether a pruner on each of its words would leave the tuple, for a packet of each row
+    out = np.ones(len(there), np.bool_)
+    for place in places:
+        key = (place >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
+        seen = np.zeros(1 << _PLACE_BITS, np.bool_)
+        seen[key[there]] = True
+        out &= seen[key]
+    return out
 
 
 def _sample(of: Ints, clients: int) -> tuple[Ints, Floats]:
-    # a share of each client's rows, but some of each; with how many rows each stands for
+    # a share of each client's rows, but some of each; and how many rows each stands for
     count = np.bincount(of, minlength=clients)
     share = min(1.0, SAMPLE / len(of))
-    wanted = np.minimum(count, np.maximum(8, np.ceil(count * share))).astype(np.int64)
+    wanted = np.minimum(count, np.maximum(4, np.ceil(count * share))).astype(np.int64)
     order = np.argsort(of, kind="stable")
-    start = np.cumsum(count) - count
     number = np.arange(wanted.sum()) - np.repeat(np.cumsum(wanted) - wanted, wanted)
     spread = np.repeat(count / wanted, wanted)
-    return order[np.repeat(start, wanted) + (number * spread).astype(np.int64)], spread
+    start = np.repeat(np.cumsum(count) - count, wanted)
+    return order[start + (number * spread).astype(np.int64)], spread
 
 
-def _crowd(hashes: U64, weight: Floats) -> Floats:
-    # rows in the bucket of each row of the sample: itself, and those the others stand for
-    _, key = np.unique(hashes, return_inverse=True)
-    return np.bincount(key, weight)[key] - weight + 1
-
-
-def _run_ns(crowd: Floats) -> Floats:
-    return RECORD_NS * np.minimum(crowd, RUN) + HALF_NS * np.log2(np.maximum(crowd / RUN, 1))
-
-
-def _seen(values: U32, masks: U32, there: Ints) -> Floats:
-    # whether pruners on each of its words would leave the tuple, for a packet of each row
-    out = np.ones(len(values), np.bool_)
-    for k in np.flatnonzero(masks):
-        word = np.zeros_like(masks)
-        word[k] = masks[k]
-        place = (hash_rows(values, word) >> np.uint64(64 - _SEEN_BITS)).astype(np.int64)
-        seen = np.zeros(1 << _SEEN_BITS, np.bool_)
-        seen[place[there]] = True
-        out &= seen[place]
-    return out.astype(np.float64)
-
-
-def _open(serve: Floats, probe: Floats) -> Ints:
+def _open(serve: Floats, price: Floats) -> list[int]:
     # candidate 0 serves all
     opened = [0]
     now = serve[0].copy()
     while len(opened) < TUPLES_MAX:
-        gain = np.maximum(now - serve, 0).sum(axis=1) - probe
+        gain = np.maximum(now - serve, 0).sum(axis=1) - price
         best = int(gain.argmax())
         if gain[best] <= 0:
             break
         opened.append(best)
         now = np.minimum(now, serve[best])
-    return np.array(opened)
+    return opened
+
+
+def _close(opened: list[int], serve: Floats, candidates: U32, scales: Scales) -> Ints:
+    """Close tuples while that saves time, the best first; give the candidate of each client.
+
+    What closing saves mostly shrinks as others close, so it is looked at again only when
+    it is the best.
+    """
+    chosen = np.array(opened)[serve[opened].argmin(axis=0)]
+    cost = {t: scales.weigh(candidates[t], np.flatnonzero(chosen == t)) for t in opened}
+
+    def moved(closing: int) -> tuple[float, Ints]:
+        # what is saved, and the candidates of clients then
+        then = chosen.copy()
+        mine = np.flatnonzero(chosen == closing)
+        rest = np.array([t for t in cost if t != closing])
+        then[mine] = rest[serve[np.ix_(rest, mine)].argmin(axis=0)]
+        if np.isinf(serve[then[mine], mine]).any():
+            return -np.inf, then
+        saved = cost[closing]
+        for t in np.unique(then[mine]).tolist():
+            saved += cost[t] - scales.weigh(candidates[t], np.flatnonzero(then == t))
+        return saved, then
+
+    queue = [(-np.inf, t) for t in opened]
+    while len(cost) > 1 and queue:
+        _, closing = heapq.heappop(queue)
+        saved, then = moved(closing)
+        if saved > 0 and queue and -saved > queue[0][0]:
+            heapq.heappush(queue, (-saved, closing))
+        elif saved > 0:
+            for t in np.unique(then[chosen == closing]).tolist():
+                cost[t] = scales.weigh(candidates[t], np.flatnonzero(then == t))
+            del cost[closing]
+            chosen = then
+    return chosen
 
 
 def _in_order(rows: Rows, masks: U32, of: Ints) -> Tuples:

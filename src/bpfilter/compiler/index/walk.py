@@ -95,7 +95,7 @@ def _search_bucket(
     count, at = entry & 0xFF, (entry >> 8) * layout.UNIT
     assert count != layout.ENTRY_CUT, "too many cuts"
     if count == layout.ENTRY_LONG:
-        (count,) = layout.LONG_RUN.unpack_from(memory, at)
+        count, _ = layout.LONG_RUN.unpack_from(memory, at)
         at += layout.UNIT
         if from_order:
             skipped = _bisect(memory, at, count, from_order, took)
@@ -108,7 +108,8 @@ def _bisect(memory: Memory, at: int, count: int, from_order: int, took: Walk) ->
     while low < high:
         took.records += 1
         middle = (low + high) // 2
-        if layout.RECORD.unpack_from(memory, at + middle * layout.RECORD_BYTES)[0] < from_order:
+        order, *_ = layout.RECORD.unpack_from(memory, at + middle * layout.RECORD_BYTES)
+        if order >> 8 < from_order:
             low = middle + 1
         else:
             high = middle
@@ -122,20 +123,25 @@ def _search_run(
     for record_at in range(at, at + count * layout.RECORD_BYTES, layout.RECORD_BYTES):
         took.records += 1
         record = layout.RECORD.unpack_from(memory, record_at)
-        order, what = record[:2]
+        order, pc = record[0] >> 8, record[1] >> 8
         if order > best:
             return
-        if order >= from_order and _matches(record, packet):
-            took.found = Found(order, what & 0xFFFFFF)
+        if order >= from_order and _matches(memory, record, packet):
+            took.found = Found(order, pc)
             return
 
 
-def _matches(record: tuple[int, ...], packet: Packet) -> bool:
-    _, what, a_value, a_mask, b_value, b_mask, s_low, s_high, d_low, d_high = record
+def _matches(memory: Memory, record: tuple[int, ...], packet: Packet) -> bool:
+    kinds = layout.HEADER.unpack_from(memory)[3]
+    kind = (record[0] & 0xFF) << 8 | record[1] & 0xFF
+    a_mask, b_mask, s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
+        memory, kinds + kind * layout.KIND_BYTES
+    )
+    _, _, a_value, b_value = record
     return (
         packet.a & a_mask == a_value
         and packet.b & b_mask == b_value
         and s_low <= packet.ports >> 16 <= s_high
         and d_low <= packet.ports & 0xFFFF <= d_high
-        and what >> 24 in (0, packet.proto)
+        and proto in (0, packet.proto)
     )

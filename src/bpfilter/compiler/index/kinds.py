@@ -1,0 +1,63 @@
+"""The kinds of records: what many have in common is written once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bpfilter.compiler.index.blob import Blob
+from bpfilter.compiler.index.layout import KIND_BYTES, KINDS_MAX, KeyWords
+from bpfilter.compiler.index.rows import U16, Bools, Ints, Rows, classify
+from bpfilter.errors import BuildError
+
+KIND = np.dtype(
+    {
+        "names": ["a_mask", "b_mask", "sports", "dports", "proto"],
+        "formats": ["u4", "u4", ("u2", 2), ("u2", 2), "u1"],
+        "itemsize": KIND_BYTES,
+    }
+)
+
+
+class Kinds:
+    """Numbers the kinds of all records of a table.
+
+    A port that the ports word, as word a or b, compares already is not asked again: else
+    each port would make a kind.
+    """
+
+    def __init__(self, key: KeyWords) -> None:
+        self._compares_ports = key.ports is not None and key.ports in (key.a, key.b)
+        self._numbers: dict[bytes, int] = {}
+
+    def numbers(self, rows: Rows) -> U16:
+        """Give the kind of each row. Raises: BuildError if there are too many."""
+        kinds, kind_of = self._classify(rows)
+        numbers = [self._numbers.setdefault(kind.tobytes(), len(self._numbers)) for kind in kinds]
+        if len(self._numbers) > KINDS_MAX:
+            raise BuildError(f"the rules have more than {KINDS_MAX} kinds of ports and masks")
+        return np.array(numbers, np.uint16)[kind_of]
+
+    def rare(self, rows: Rows) -> Bools:
+        """Tell which rows would have too many kinds; the others' are the more frequent ones."""
+        kinds, kind_of = self._classify(rows)
+        count = np.bincount(kind_of, minlength=len(kinds))
+        place = np.empty(len(kinds), np.int64)
+        place[np.argsort(-count, kind="stable")] = np.arange(len(kinds))
+        return np.asarray(place[kind_of] >= KINDS_MAX // 2, np.bool_)
+
+    def write(self, blob: Blob) -> None:
+        """Append the table of kinds."""
+        table = np.frombuffer(b"".join(self._numbers), np.uint8)
+        blob.kinds = (blob.append(table), len(self._numbers))
+
+    def _classify(self, rows: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.void]], Ints]:
+        every = np.zeros(len(rows), KIND)
+        for name in ("a_mask", "b_mask", "sports", "dports", "proto"):
+            every[name] = getattr(rows, name)
+        if self._compares_ports:
+            for name in ("sports", "dports"):
+                exact = every[name][:, 0] == every[name][:, 1]
+                every[name][exact] = 0, 0xFFFF
+        words = every.view(np.uint32).reshape(len(rows), KIND_BYTES // 4)
+        first, kind_of = classify([words[:, k] for k in range(5)])
+        return every[first], kind_of
