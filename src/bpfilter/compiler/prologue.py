@@ -17,6 +17,7 @@ from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R10, Reg, Size
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import frame
+from bpfilter.compiler.cells import Place
 from bpfilter.compiler.steps import Steps
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, field
@@ -71,8 +72,34 @@ class Prologue:
         place = self.frame.places[asked.name, word]
         if place.bits == 32:
             self.store_word(place.slot, value)
+        elif self._is_alone(place):
+            if place.shift:
+                self.b.lsh(value, place.shift)
+            self.store_word(place.slot, value)
         else:
             self.merge(asked, value, word)
+
+    def _is_alone(self, place: Place) -> bool:
+        return sum(self.frame.places[word].slot == place.slot for word in self.wanted) == 1
+
+    def put_together(self, *parts: tuple[Field, Reg, int]) -> None:
+        """Store fields that share a word, which nobody has written to before; clobbers R0-R2.
+
+        Each is as many bits of a register as it is wide, from the given bit on.
+        """
+        b = self.b
+        wanted = [part for part in parts if self.wants(part[0])]
+        for number, (asked, src, shift) in enumerate(wanted):
+            place = self.frame.places[asked.name, 0]
+            dst = R1 if number else R2
+            b.mov(dst, src)
+            b.rsh(dst, shift)
+            b.and_(dst, (1 << place.bits) - 1)
+            b.lsh(dst, place.shift)
+            if number:
+                b.or_(R2, R1)
+        if wanted:
+            self.store_word(place.slot, R2)
 
     def merge(self, asked: Field, value: Reg, word: int = 0) -> None:
         """Set the bits of `value` in a word of any width; clobbers `value` and R0."""
@@ -137,7 +164,7 @@ class Prologue:
         network header; go to `missing` if the packet has fewer.
 
         A register is one of R6-R9. Clobbers R1-R5. As `slice`, but fast where the bytes lie in
-        one piece; loads may not cross multiples of 8 from R0.
+        one piece.
         """
         b = self.b
         paged, done = b.fresh("paged"), b.fresh("read")
@@ -242,12 +269,20 @@ class Prologue:
     def put_be_words(
         self, asked: Field, src: Reg, offset: int, words: int, scratch: Reg, first: int = 0
     ) -> None:
-        """Store `words` big-endian 32-bit words found at `src + offset`, from word `first` on."""
-        for word in range(words):
-            if self.wants_word(asked, first + word):
-                self.b.load(scratch, src, offset + 4 * word, Size.W)
-                self.b.be32(scratch)
-                self.put(asked, scratch, first + word)
+        """Store `words` big-endian 32-bit words found at `src + offset`, from word `first` on.
+
+        Clobbers R0; loads are dear where the verifier cannot vouch for `src`, so two at a time.
+        """
+        wanted = [word for word in range(words) if self.wants_word(asked, first + word)]
+        while wanted:
+            word = wanted.pop(0)
+            pair = word + 1 in wanted
+            self.b.load(scratch, src, offset + 4 * word, Size.DW if pair else Size.W)
+            (self.b.be64 if pair else self.b.be32)(scratch)
+            if pair:
+                self.put(asked, scratch, first + wanted.pop(0))
+                self.b.rsh(scratch, 32)
+            self.put(asked, scratch, first + word)
 
 
 def _signed32(value: int) -> int:

@@ -17,16 +17,27 @@ MAX_STEPS = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The bound of one loop at a time; `iterator` is where on the stack one may keep 8 bytes."""
+    """The bound of one loop at a time; `iterator` is where on the stack one may keep 8 bytes.
+
+    `forgets`: the verifier does not tell steps apart by registers that nobody reads any more
+    (Linux 6.15, commit 14c8552db644, "bpf: use register liveness information for
+    func_states_equal").
+    """
 
     b: Builder
     iterator: int
     may_goto: bool
+    forgets: bool
 
     @classmethod
     def of(cls, b: Builder, iterator: int, types: KernelTypes) -> Steps:
         """Choose what the kernel with these types has."""
-        return cls(b, iterator, types.has("bpf_verifier_state", "may_goto_depth"))
+        return cls(
+            b,
+            iterator,
+            types.has("bpf_verifier_state", "may_goto_depth"),
+            types.has("bpf_insn_aux_data", "live_regs_before"),
+        )
 
     def begin(self) -> None:
         """Emit what comes before the loop; clobbers R0-R5."""
@@ -37,14 +48,13 @@ class Steps:
             self.b.kfunc("bpf_iter_num_new")
 
     def step(self, spent: str, unused: tuple[Reg, ...] = ()) -> None:
-        """Emit the start of the loop's body: to `spent` after too many steps; clobbers R0-R5.
+        """Emit the start of the loop's body: to `spent` after too many steps.
 
-        Before Linux 6.15, commit 14c8552db644 ("bpf: use register liveness information for
-        func_states_equal"), the verifier tells steps apart by what nobody reads any more: R0-R5
-        and `unused` registers.
+        Nobody reads R0-R5 and the `unused` registers of the step before; they are clobbered.
         """
-        for reg in (R0, R1, R2, R3, R4, R5, *unused):
-            self.b.mov(reg, 0)
+        if not self.forgets:
+            for reg in (R0, R1, R2, R3, R4, R5, *unused):
+                self.b.mov(reg, 0)
         if self.may_goto:
             self.b.may_goto(spent)
         else:

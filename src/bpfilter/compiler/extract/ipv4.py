@@ -1,9 +1,12 @@
-"""The IPv4 header. Every packet at a hook has at least its 20 bytes (ip_rcv, ip_local_out)."""
+"""The IPv4 header. Every packet at a hook has at least its 20 bytes (ip_rcv, ip_local_out).
+
+It leaves the protocol in R8 and the offset of the transport header in R9.
+"""
 
 from __future__ import annotations
 
 from bpfilter.abi.packet import IPV4
-from bpfilter.asm.insn import R0, R1, R2, R6, R8, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R5, R6, R8, R9
 from bpfilter.compiler import frame
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
@@ -12,32 +15,33 @@ from bpfilter.plan import fields
 def extract(p: Prologue) -> None:
     b = p.b
     p.read(0, IPV4.BYTES, p.unreadable)
-    b.mov(R8, R0)
-    p.put_be_words(fields.SADDR, R8, IPV4.SADDR, 1, R1)
-    p.put_be_words(fields.DADDR, R8, IPV4.DADDR, 1, R1)
-    for asked, offset in (
-        (fields.PROTO, IPV4.PROTOCOL),
-        (fields.TTL, IPV4.TTL),
-        (fields.TOS, IPV4.TOS),
-    ):
-        if p.wants(asked):
-            b.load(R1, R8, offset, Size.B)
-            p.put(asked, R1)
+    b.mov(R5, R0)
+    p.put_be_words(fields.DADDR, R5, IPV4.DADDR, 1, R1)
+    # R9: version, header length, TOS, total length, identification, fragment offset; R8: TTL,
+    # protocol, checksum, source.
+    b.load(R9, R5, 0)
+    b.be64(R9)
+    b.load(R8, R5, 8)
+    b.be64(R8)
+    b.mov(R1, R8)
+    p.put(fields.SADDR, R1)
     _length(p)
-    b.load(R1, R8, IPV4.IHL, Size.B)
-    b.and_(R1, IPV4.IHL_MASK)
-    b.lsh(R1, 2)
-    p.store_scratch(frame.SCRATCH_THOFF, R1)
-    b.load(R1, R8, IPV4.FRAG_OFF, Size.H)
-    b.be16(R1)
-    b.and_(R1, IPV4.OFFSET_MASK)
-    p.store_scratch(frame.SCRATCH_FRAGOFF, R1)
-    if p.wants(fields.FRAGMENT):
-        whole = b.fresh("whole")
-        b.jeq(R1, 0, whole)
-        p.put_constant(fields.FRAGMENT, 1)
-        b.label(whole)
-    b.load(R8, R8, IPV4.PROTOCOL, Size.B)
+    b.mov(R3, R9)
+    b.and_(R3, IPV4.OFFSET_MASK)
+    p.store_scratch(frame.SCRATCH_FRAGOFF, R3)
+    # Bit 13 of this says whether there is an offset.
+    b.add(R3, IPV4.OFFSET_MASK)
+    p.put_together(
+        (fields.PROTO, R8, 48),
+        (fields.TTL, R8, 56),
+        (fields.TOS, R9, 48),
+        (fields.FRAGMENT, R3, 13),
+    )
+    b.rsh(R8, 48)
+    b.and_(R8, 0xFF)
+    b.rsh(R9, 54)
+    b.and_(R9, IPV4.IHL_MASK << 2)
+    p.store_scratch(frame.SCRATCH_THOFF, R9)
 
 
 def _length(p: Prologue) -> None:
@@ -47,8 +51,9 @@ def _length(p: Prologue) -> None:
         return
     b = p.b
     known = b.fresh("length")
-    b.load(R2, R8, IPV4.TOT_LEN, Size.H)
-    b.be16(R2)
+    b.mov(R2, R9)
+    b.rsh(R2, 32)
+    b.and_(R2, 0xFFFF)
     b.jne(R2, 0, known)
     p.load_member(R2, R6, "sk_buff", "len")
     b.label(known)

@@ -2,13 +2,14 @@
 
 The walk is ipv6_find_hdr(skb, &thoff, -1, &fragoff, NULL) (net/ipv6/exthdrs_core.c) as
 ip6_packet_match calls it: whatever it cannot follow (a truncated header, a later
-fragment that begins with an extension header) is a hotdrop for rules with `-p`.
+fragment that begins with an extension header) is a hotdrop for rules with `-p`. It leaves
+the protocol in R8 and the offset of its header in R9.
 """
 
 from __future__ import annotations
 
 from bpfilter.abi.packet import EXTHDR, FRAGMENT, IPV6
-from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R9, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R5, R6, R8, R9, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.extract import exthdr
 from bpfilter.compiler.extract.walk import loop
@@ -30,23 +31,20 @@ WALKED = (
 def extract(p: Prologue) -> None:
     b = p.b
     p.read(0, IPV6.BYTES, p.unreadable)
-    b.mov(R8, R0)
-    p.put_be_words(fields.SADDR, R8, IPV6.SADDR, 4, R1)
-    p.put_be_words(fields.DADDR, R8, IPV6.DADDR, 4, R1)
-    if p.wants(fields.TTL):
-        b.load(R1, R8, IPV6.HOP_LIMIT, Size.B)
-        p.put(fields.TTL, R1)
-    if p.wants(fields.TOS):
-        b.load(R1, R8, 0, Size.H)
-        b.be16(R1)
-        b.rsh(R1, 4)
-        b.and_(R1, 0xFF)
-        p.put(fields.TOS, R1)
+    b.mov(R5, R0)
+    p.put_be_words(fields.SADDR, R5, IPV6.SADDR, 4, R1)
+    p.put_be_words(fields.DADDR, R5, IPV6.DADDR, 4, R1)
+    # Version (4 bits), traffic class (8), flow label (20), length (16), next header, hop limit.
+    b.load(R8, R5, 0)
+    b.be64(R8)
+    p.put_together((fields.TTL, R8, 0), (fields.TOS, R8, 52))
     if p.wants(fields.LENGTH):
         # length_mt6 compares skb->len (Linux 6.3), before every kernel with netfilter links.
         p.load_member(R1, R6, "sk_buff", "len")
         p.put(fields.LENGTH, R1)
-    b.load(R8, R8, IPV6.NEXTHDR, Size.B)
+    b.rsh(R8, 8)
+    b.and_(R8, 0xFF)
+    b.mov(R9, IPV6.BYTES)
     if p.wants(fields.PROTO_GUARD) or exthdr.wanted(p):
         _walk(p)
 
@@ -56,7 +54,6 @@ def _walk(p: Prologue) -> None:
     b = p.b
     bad, lost, found, done = (b.fresh(name) for name in ("bad", "lost", "found", "walked"))
     exthdr.begin(p)
-    b.mov(R9, IPV6.BYTES)
     b.mov(R1, 0)
     p.store_scratch(frame.SCRATCH_FRAGOFF, R1)
     _jump_unless_walked(p, found)

@@ -1,8 +1,8 @@
 """The transport header: guards, ports, TCP flags, ICMP type and code, IPsec SPIs.
 
-On entry R8 is the protocol number; the scratch members hold where the header is and
-the fragment offset. Each guard says what its match does with a packet that is a
-later fragment, or too short for the header: fail, or hotdrop.
+On entry R8 is the protocol number and R9 where the header is; the scratch members hold the
+latter as well, and the fragment offset. Each guard says what its match does with a packet
+that is a later fragment, or too short for the header: fail, or hotdrop.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ def _ecn(p: Prologue) -> None:
     b = p.b
     none = b.fresh("no_ecn")
     b.jne(R8, IPPROTO.TCP, none)
-    p.load_scratch(R9, frame.SCRATCH_THOFF)
     p.read(R9, TCP.BYTES, none)
-    b.mov(R9, R0)
-    _tcp(p)
+    if p.wants(fields.TCP_FLAGS):
+        b.load(R1, R0, TCP.FLAGS, Size.B)
+        p.put(fields.TCP_FLAGS, R1)
     p.put_constant(fields.ECN_TCP, 1)
     b.label(none)
 
@@ -166,7 +166,6 @@ def _header(p: Prologue, header: Header, done: str) -> None:
     b = p.b
     if p.wants(header.guard):
         short = b.fresh("short")
-        p.load_scratch(R9, frame.SCRATCH_THOFF)
         p.read(R9, header.size, short)
         b.mov(R9, R0)
         if header.has_ports:
@@ -178,7 +177,6 @@ def _header(p: Prologue, header: Header, done: str) -> None:
         p.put_constant(header.guard, GUARD_DROP)
     if header.has_ports and p.wants(fields.PORTS_GUARD):
         none = b.fresh("no_ports")
-        p.load_scratch(R9, frame.SCRATCH_THOFF)
         p.read(R9, PORTS.BYTES, none)
         b.mov(R9, R0)
         _ports(p)
@@ -190,8 +188,9 @@ def _header(p: Prologue, header: Header, done: str) -> None:
 
 def _ports(p: Prologue) -> None:
     # Both ports share a word laid out as they are in the packet.
-    for asked, offset in ((fields.SPORT, PORTS.SPORT), (fields.DPORT, PORTS.DPORT)):
+    for asked in (fields.SPORT, fields.DPORT):
         if p.wants(asked):
-            p.b.load(R1, R9, offset, Size.H)
-            p.b.be16(R1)
-            p.put(asked, R1)
+            p.b.load(R1, R9, PORTS.SPORT, Size.W)
+            p.b.be32(R1)
+            p.store_word(p.frame.places[asked.name, 0].slot, R1)
+            return
