@@ -12,6 +12,7 @@ not declare are marked as such, for whoever knows the policies in force.
 from __future__ import annotations
 
 import re
+import sys
 
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.check import check_table
@@ -26,6 +27,11 @@ from bpfilter.source import Span
 MAX_LINE_BYTES = 10238
 #: Reading gives up after this many faults.
 MAX_ERRORS = 50
+
+#: Texts of so many lines are read as columns (`bulk.py`), unless that needs numpy first,
+#: whose import takes as long as some thousand lines.
+MANY_LINES = 500
+MANY_LINES_FOR_NUMPY = 5000
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]", re.ASCII)
 # NUL, and surrogates other than those that stand for bytes which were not UTF-8.
@@ -53,6 +59,12 @@ def read_saved(
     """Read as `parse_saved`, giving what could be read and every fault, in order."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
+    if text.count("\n") >= (MANY_LINES if "numpy" in sys.modules else MANY_LINES_FOR_NUMPY):
+        from bpfilter.rules.bulk import read_bulk
+
+        tables = read_bulk(text, name, family)
+        if tables is not None:
+            return Ruleset(family, tuple([table.table() for table in tables.values()])), ()
     reader = SavedReader(name, family)
     for number, line in enumerate(text.split("\n"), 1):
         if len(reader.errors) >= MAX_ERRORS:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from numpy.typing import NDArray
 
+from bpfilter.rules import saved
 from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
 from bpfilter.rules.model import Family, Jump, Rule, Table
-from bpfilter.rules.saved import read_saved
 
 
 def read_both(text: str, family: Family = Family.IPV4) -> dict[str, BulkTable] | None:
@@ -16,7 +17,8 @@ def read_both(text: str, family: Family = Family.IPV4) -> dict[str, BulkTable] |
     bulk = read_bulk(text, "file", family)
     if bulk is None:
         return None
-    ruleset, errors = read_saved(text, "file", family)
+    with mock.patch.object(saved, "MANY_LINES", len(text) + 1):
+        ruleset, errors = saved.read_saved(text, "file", family)
     assert not errors
     assert [table.name for table in ruleset.tables] == list(bulk)
     for table in ruleset.tables:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from bpfilter.errors import SourceError
-from bpfilter.rules import keys, lexing, section
+from bpfilter.rules import keys, lexing, saved, section
 from bpfilter.rules.bulk import Slot, read_bulk
 from bpfilter.rules.model import Family
 from bpfilter.rules.saved import MAX_LINE_BYTES, SavedReader, parse_saved
@@ -388,3 +388,24 @@ def test_chains_of_services_are_a_few_shapes(commands: list[str]) -> None:
     commands.clear()
     read_bulk(filter_table(*lines, chains=chains), "file", V4)
     assert len(commands) < 20
+
+
+# --- what reads all of a text uses the columns
+
+
+def test_long_texts_are_read_as_columns(
+    commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"-A INPUT -s 10.0.{n // 250}.{n % 250}/32 -j DROP" for n in range(saved.MANY_LINES)]
+    made = parse_saved(filter_table(*lines), "file", V4)
+    assert len(commands) < 10
+    monkeypatch.setattr(saved, "MANY_LINES", 1 << 30)
+    assert parse_saved(filter_table(*lines), "file", V4) == made
+    assert len(commands) > len(lines)
+
+
+def test_long_texts_with_a_fault_tell_of_it() -> None:
+    lines = ["-A INPUT -s 10.0.0.1/32 -j DROP"] * saved.MANY_LINES
+    lines[77] += " -s nosuch"
+    with pytest.raises(SourceError, match=r"file:79:33"):
+        parse_saved(filter_table(*lines), "file", V4)
