@@ -10,7 +10,7 @@ from tests.harness.index_rows import Array, Generator, everything, like_classben
 
 #: Key words of IPv6 and of one interface name's first word: source, destination, ports, name.
 #: Records see the last word of each address.
-IPV6 = KeyWords(count=10, a=3, b=7, ports=8)
+IPV6 = KeyWords(count=10, compared=(3, 7), ports=8)
 
 
 def ranges(n: int, random: Generator) -> Rows:
@@ -62,8 +62,6 @@ def masks(n: int, random: Generator) -> Rows:
     masks = random.integers(0, 1 << 32, (2, n, 2), dtype=np.uint32)
     rows.masks[:, :2] = masks[0] | masks[1]
     rows.values[:, :2] = random.integers(0, 1 << 32, (n, 2), dtype=np.uint32) & rows.masks[:, :2]
-    rows.a_mask, rows.b_mask = rows.masks[:, 0].copy(), rows.masks[:, 1].copy()
-    rows.a_value, rows.b_value = rows.values[:, 0].copy(), rows.values[:, 1].copy()
     return rows
 
 
@@ -94,8 +92,6 @@ def ipv6(n: int, random: Generator) -> Rows:
     named = random.random(n) < 0.2
     rows.masks[named, 9] = 0xFFFFFFFF
     rows.values[named, 9] = random.integers(1, 5, int(named.sum()))
-    rows.a_mask, rows.a_value = rows.masks[:, 3].copy(), rows.values[:, 3].copy()
-    rows.b_mask, rows.b_value = rows.masks[:, 7].copy(), rows.values[:, 7].copy()
     rows.sports, rows.dports, rows.proto = small.sports, small.dports, small.proto
     others = [k for k in range(IPV6.count) if k not in (3, 7, 8)]
     rows.hides[:] = ~rows.masks[:, others].any(axis=1)

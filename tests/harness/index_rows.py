@@ -11,7 +11,7 @@ from bench.families import classbench, model, seeds
 from bpfilter.compiler.index.rows import KeyWords, Rows
 
 #: Key words of IPv4: source, destination, ports.
-IPV4 = KeyWords(count=3, a=0, b=1, ports=2)
+IPV4 = KeyWords(count=3, compared=(0, 1, 2), ports=2)
 SEEDS = {"acl": seeds.ACL, "fw": seeds.FIREWALL, "ipc": seeds.IPC}
 
 Array = NDArray[Any]
@@ -43,10 +43,6 @@ def rows_of(boxes: model.Boxes, hides: Array | bool = True) -> Rows:
         pc=order & np.uint32(0xFFFFFF),
         masks=masks,
         values=values,
-        a_value=values[:, 0].copy(),
-        a_mask=masks[:, 0].copy(),
-        b_value=values[:, 1].copy(),
-        b_mask=masks[:, 1].copy(),
         sports=boxes.sports,
         dports=boxes.dports,
         proto=boxes.proto,

@@ -79,8 +79,6 @@ def _matches(rows: Rows, packet: Packet) -> Array:
     matches = (rows.sports[:, 0] <= sport) & (sport <= rows.sports[:, 1])
     matches &= (rows.dports[:, 0] <= dport) & (dport <= rows.dports[:, 1])
     matches &= (rows.proto == 0) | (rows.proto == packet.proto)
-    matches &= np.uint32(packet.a) & rows.a_mask == rows.a_value
-    matches &= np.uint32(packet.b) & rows.b_mask == rows.b_value
     for k, word in enumerate(packet.words):
         matches &= np.uint32(word) & rows.masks[:, k] == rows.values[:, k]
     return matches
@@ -88,11 +86,9 @@ def _matches(rows: Rows, packet: Packet) -> Array:
 
 def packets_of(words: Array, protos: Array, key: KeyWords) -> Iterator[Packet]:
     """Give packets of key words, where a, b and ports are among those."""
-    assert key.a is not None
-    assert key.b is not None
     assert key.ports is not None
     for row, proto in zip(words.tolist(), protos.tolist(), strict=True):
-        yield Packet(row, row[key.a], row[key.b], row[key.ports], proto)
+        yield Packet(row, row[key.ports], proto)
 
 
 def compare(built: Built, packets: Sequence[Packet] | Iterator[Packet]) -> None:

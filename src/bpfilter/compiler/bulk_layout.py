@@ -186,8 +186,7 @@ class BulkLayout:
             kinds=blob.kinds[0],
             bit_numbers=bit_numbers,
             keys=self.recorded.keys,
-            a=self.recorded.a,
-            b=self.recorded.b,
+            compared=self.recorded.compared,
             sport=places.get((fields.SPORT.name, 0)),
             dport=places.get((fields.DPORT.name, 0)),
             proto=places.get((fields.PROTO.name, 0)),
@@ -244,18 +243,15 @@ class BulkLayout:
     def _key_words(self) -> KeyWords:
         recorded = self.recorded
         if recorded is None:
-            return KeyWords(0, None, None, None)
+            return KeyWords(0)
         ports = [
             self.frame.places[field.name, 0].slot
             for field in (fields.SPORT, fields.DPORT)
             if (field.name, 0) in self.frame.places
         ]
         places = {slot: number for number, slot in enumerate(recorded.keys)}
-        a, b, port = (
-            None if slot is None else places.get(slot)
-            for slot in (recorded.a, recorded.b, ports[0] if ports else None)
-        )
-        return KeyWords(len(recorded.keys), a, b, port)
+        compared = tuple(places[slot] for slot in recorded.compared)
+        return KeyWords(len(places), compared, places.get(ports[0]) if ports else None)
 
     def orders(self, chain: int) -> Ints:
         """Give the orders of a chain's rows that are searched for."""

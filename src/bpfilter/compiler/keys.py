@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bpfilter.compiler.cells import Place
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.index.layout import KEY_WORDS_MAX
+from bpfilter.compiler.index.layout import COMPARED_MAX, KEY_WORDS_MAX
 from bpfilter.compiler.index.rows import Rows
 from bpfilter.compiler.shapes import Box, Parts, Recorded
 from bpfilter.plan import fields
@@ -70,9 +70,8 @@ def choose_words(
     keys = [slot for slot, number in tested.most_common(KEY_WORDS_MAX) if number >= MIN_RULES]
     if not keys:
         return None
-    words = [slot for slot, _ in apart.most_common(2) if slot in keys]
-    a, b = [*words, None, None][:2]
-    return Recorded(tuple(sorted(keys)), a, b, frame.places)
+    compared = [slot for slot, _ in apart.most_common() if slot in keys][:COMPARED_MAX]
+    return Recorded(tuple(sorted(keys)), tuple(compared), frame.places)
 
 
 # A record asks for the protocol itself, and it tells few rules apart.
@@ -93,7 +92,6 @@ class RowsBuilder:
         self.order = orders.astype(np.uint32)
         self.masks = np.zeros((number, words), np.uint32)
         self.values = np.zeros((number, words), np.uint32)
-        self.compared = np.zeros((4, number), np.uint32)  # a value, a mask, b value, b mask
         self.ports = np.zeros((2, number, 2), np.uint16)  # source, destination
         self.ports[:, :, 1] = 0xFFFF
         self.proto = np.zeros(number, np.uint8)
@@ -121,15 +119,10 @@ class RowsBuilder:
         exact = np.asarray(low == high)
         masks = np.where(exact, np.asarray(mask).astype(np.uint32) & full, np.uint32(0)) << shift
         values = np.where(exact, np.asarray(low).astype(np.uint32), np.uint32(0)) << shift
-        slot = place.slot
-        if slot in self.recorded.keys:
-            key = self.recorded.keys.index(slot)
+        if place.slot in self.recorded.keys:
+            key = self.recorded.keys.index(place.slot)
             self.masks[at, key] |= masks
             self.values[at, key] |= values
-        for number, compared in enumerate((self.recorded.a, self.recorded.b)):
-            if slot == compared:
-                self.compared[2 * number, at] |= values
-                self.compared[2 * number + 1, at] |= masks
 
     def rows(self, loose: NDArray[np.bool_]) -> Rows:
         """Give the rows that were added; records of `loose` ones do not ask for ports."""
@@ -141,10 +134,6 @@ class RowsBuilder:
             pc=self.pc[here],
             masks=self.masks[here],
             values=self.values[here],
-            a_value=self.compared[0, here],
-            a_mask=self.compared[1, here],
-            b_value=self.compared[2, here],
-            b_mask=self.compared[3, here],
             sports=ports[0, here],
             dports=ports[1, here],
             proto=self.proto[here],

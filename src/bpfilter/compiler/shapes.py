@@ -104,11 +104,10 @@ def _has_guard(part: Predicate) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The words that records compare and that are hashed, as places of a frame."""
+    """The words that are hashed, and those of them that records compare: slots of a frame."""
 
     keys: tuple[int, ...]
-    a: int | None
-    b: int | None
+    compared: tuple[int, ...]
     places: dict[tuple[str, int], Place]
 
     def place(self, test: Test) -> Place:
@@ -128,8 +127,7 @@ class Recorded:
             return test.mask & 0xFFFF == 0xFFFF and test.lo <= test.hi <= 0xFFFF
         if test.field is fields.PROTO:
             return self.is_exact(test) and test.mask & 0xFF == 0xFF and 0 < test.lo <= 0xFF
-        whole = self.place(test).bits == 32
-        return whole and self.is_exact(test) and self.place(test).slot in (self.a, self.b)
+        return self.is_exact(test) and self.place(test).slot in self.compared
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def build_index(rows: Rows, words: KeyWords, blob: Blob, end_pc: int) -> Index:
     steps[is_long] = forest.longest
     np.maximum.at(longest, of_run, steps)
 
-    records = records_of(rows)
+    records = records_of(rows, words)
     entries = np.zeros(buckets.base[-1], np.uint32)
     start = np.concatenate([[0], np.cumsum(buckets.count[~is_long])])
     entries[buckets.entry[~is_long]] = write_runs(records, start, buckets.row[short], blob)

@@ -29,7 +29,7 @@ GAIN_MIN = 4.0
 #: What an additional copy of each row is worth, in records that a packet visits.
 COPY_PRICE = 2.0
 #: A child's entry takes as much memory as this share of a record.
-ENTRY_SHARE = layout.ENTRY.size / layout.RECORD_BYTES
+ENTRY_SHARE = layout.ENTRY.size / (layout.RECORD_HEAD.size + 4 * layout.COMPARED_MAX)
 
 
 @dataclass(eq=False, slots=True)

@@ -18,14 +18,19 @@ from bpfilter.compiler.cells import Place
 from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.layout import (
+    COUNT_BITS,
+    COUNT_MASK,
+    CUT,
     DESCRIPTOR_BYTES,
     ENTRY_CUT,
     ENTRY_LONG,
     KIND_BYTES,
+    LONG_RUN,
     MULTIPLIERS,
     PRUNERS_MAX,
-    RECORD_BYTES,
+    RECORD_HEAD,
     U64,
+    UNIT,
     stride,
 )
 from bpfilter.dataclass import dataclass
@@ -56,7 +61,7 @@ DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _ = range(frame.SEARCH, fram
 class Search:
     """What the search of a table's indexes needs to know of them, and of the packet's words.
 
-    `keys` are the frame slots of the key words; `a` and `b` those a record compares. `guards`
+    `keys` are the frame slots of the key words, `compared` those that records compare. `guards`
     are the bits of the guards word that select a view, None if no rule has such guards.
     """
 
@@ -65,12 +70,15 @@ class Search:
     bit_numbers: int  # offset of the numbers of bits in de Bruijn order
     kinds: int  # offset of the kinds of records
     keys: tuple[int, ...]
-    a: int | None
-    b: int | None
+    compared: tuple[int, ...]
     sport: Place | None
     dport: Place | None
     proto: Place | None
     guards: Guards | None
+
+    @property
+    def record_bytes(self) -> int:
+        return RECORD_HEAD.size + 4 * len(self.compared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,15 +251,15 @@ class SearchEmitter:
         b.label("entry")
         b.jeq(R0, 0, "probed")
         b.mov(R1, R0)
-        b.and_(R1, 0xFF)
-        b.rsh(R0, 8)
-        b.lsh(R0, RECORD_BYTES.bit_length() - 1)
+        b.and_(R1, COUNT_MASK)
+        b.rsh(R0, COUNT_BITS)
+        b.lsh(R0, UNIT.bit_length() - 1)
         b.jeq(R1, ENTRY_CUT, "cut")
         b.jne(R1, ENTRY_LONG, "run")
-        self._point(R2, R0, RECORD_BYTES)
+        self._point(R2, R0, LONG_RUN.size)
         b.load(R1, R2, 0, Size.W)
         b.load(R3, R2, 4, Size.W)
-        b.add(R0, RECORD_BYTES)
+        b.add(R0, LONG_RUN.size)
         self._load(R2, FROM)
         b.jeq(R2, 0, "run")
         self._store(SKIP, R3)
@@ -289,7 +297,7 @@ class SearchEmitter:
         # R0 is where the cut lies; the child's entry is looked at in the next step
         b = self.b
         b.label("cut")
-        self._point(R2, R0, RECORD_BYTES)
+        self._point(R2, R0, CUT.size)
         b.load(R4, R2, 0, Size.B)
         for key, slot in enumerate(self.search.keys):
             b.jne(R4, key, f"cut_not{key}")
@@ -325,11 +333,12 @@ class SearchEmitter:
         self._load(R0, RUN)
         self._load(R1, LEFT)
         b.label("scan")
+        width = self.search.record_bytes
         for number in range(RECORDS_A_STEP):
-            self._point(R7, R0, RECORD_BYTES)
+            self._point(R7, R0, width)
             self._record(f"record{number}")
             b.label(f"record{number}")
-            b.add(R0, RECORD_BYTES)
+            b.add(R0, width)
             b.sub(R1, 1)
             b.jeq(R1, 0, "scanned")
         self._store(RUN, R0)
@@ -341,7 +350,7 @@ class SearchEmitter:
         # Of a long run, leave out the records before FROM: in the next SKIP ones, half as many
         # with each step, the last is still before it or not.
         b = self.b
-        shift = RECORD_BYTES.bit_length() - 1
+        width = self.search.record_bytes
         b.label("skip")
         b.mov(R3, R2)
         b.rsh(R3, 1)
@@ -350,11 +359,11 @@ class SearchEmitter:
         b.mov(R6, 0)
         b.jgt(R2, R1, "step")
         b.mov(R3, R2)
-        b.lsh(R3, shift)
+        b.mul(R3, width)
         b.add(R3, R0)
         b.mov(R5, R3)
-        b.sub(R5, RECORD_BYTES)
-        self._point(R4, R5, RECORD_BYTES)
+        b.sub(R5, width)
+        self._point(R4, R5, width)
         b.load(R4, R4, 0, Size.W)
         b.rsh(R4, 8)
         self._load(R5, FROM)
@@ -389,14 +398,13 @@ class SearchEmitter:
         b.jgt(R2, search.size - search.kinds - KIND_BYTES, "drop_now")
         b.load_map_value(R4, INDEX_MAP, search.kinds)
         b.add(R4, R2)
-        for slot, value, mask in ((search.a, 8, 0), (search.b, 12, 4)):
-            if slot is not None:
-                self._word(R2, slot)
-                b.load(R5, R4, mask, Size.W)
-                b.and_(R2, R5)
-                b.load(R5, R7, value, Size.W)
-                b.jne(R2, R5, other)
-        for place, low in ((search.sport, 8), (search.dport, 12)):
+        for number, slot in enumerate(search.compared):
+            self._word(R2, slot)
+            b.load(R5, R4, 4 * number, Size.W)
+            b.and_(R2, R5)
+            b.load(R5, R7, 8 + 4 * number, Size.W)
+            b.jne(R2, R5, other)
+        for place, low in ((search.sport, 12), (search.dport, 16)):
             if place is not None:
                 self._field(R2, place)
                 b.load(R5, R4, low, Size.H)
@@ -404,7 +412,7 @@ class SearchEmitter:
                 b.load(R5, R4, low + 2, Size.H)
                 b.jgt(R2, R5, other)
         if search.proto is not None:
-            b.load(R5, R4, 16, Size.B)
+            b.load(R5, R4, 20, Size.B)
             b.jeq(R5, 0, f"{other}_match")
             self._field(R2, search.proto)
             b.jne(R2, R5, other)

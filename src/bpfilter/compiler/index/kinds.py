@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from bpfilter.compiler.index.blob import Blob
-from bpfilter.compiler.index.layout import KIND_BYTES, KINDS_MAX, KeyWords
+from bpfilter.compiler.index.layout import COMPARED_MAX, KIND_BYTES, KINDS_MAX, KeyWords
 from bpfilter.compiler.index.rows import U16, Bools, Ints, Rows, classify
 from bpfilter.errors import BuildError
 
 KIND = np.dtype(
     {
-        "names": ["a_mask", "b_mask", "sports", "dports", "proto"],
-        "formats": ["u4", "u4", ("u2", 2), ("u2", 2), "u1"],
+        "names": ["masks", "sports", "dports", "proto"],
+        "formats": [("u4", COMPARED_MAX), ("u2", 2), ("u2", 2), "u1"],
         "itemsize": KIND_BYTES,
     }
 )
@@ -21,12 +21,12 @@ KIND = np.dtype(
 class Kinds:
     """Numbers the kinds of all records of a table.
 
-    A port that the ports word, as word a or b, compares already is not asked again: else
-    each port would make a kind.
+    A port that is compared already, in the ports word, is not asked again: else each port
+    would make a kind.
     """
 
     def __init__(self, key: KeyWords) -> None:
-        self._compares_ports = key.ports is not None and key.ports in (key.a, key.b)
+        self._key = key
         self._numbers: dict[bytes, int] = {}
 
     def numbers(self, rows: Rows) -> U16:
@@ -52,12 +52,14 @@ class Kinds:
 
     def _classify(self, rows: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.void]], Ints]:
         every = np.zeros(len(rows), KIND)
-        for name in ("a_mask", "b_mask", "sports", "dports", "proto"):
+        for number, word in enumerate(self._key.compared):
+            every["masks"][:, number] = rows.masks[:, word]
+        for name in ("sports", "dports", "proto"):
             every[name] = getattr(rows, name)
-        if self._compares_ports:
+        if self._key.ports in self._key.compared:
             for name in ("sports", "dports"):
                 exact = every[name][:, 0] == every[name][:, 1]
                 every[name][exact] = 0, 0xFFFF
         words = every.view(np.uint32).reshape(len(rows), KIND_BYTES // 4)
-        first, kind_of = classify([words[:, k] for k in range(5)])
+        first, kind_of = classify([words[:, k] for k in range(COMPARED_MAX + 3)])
         return every[first], kind_of

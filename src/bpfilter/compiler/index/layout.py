@@ -26,19 +26,19 @@ Tuple (8-aligned, `stride(K)` bytes; ascending by min_order, bit t of a set is t
 Pruner (stride as a tuple):
     0 u32 offset of sets (u64) | 4 u32 shift | 8 u64 always, tuples it says nothing of |
     16 u32 mask[K]
-Entry (u32): 0 empty, or unit << 8 | count, at offset unit * UNIT:
-    count 1..253 that many records | 254 a long run | 255 a cut
-Long run: 16 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
+Entry (u32): 0 empty, or unit << 6 | count, at offset unit * UNIT:
+    count 1..61 that many records | 62 a long run | 63 a cut
+Long run: 8 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
     then the records.
 Cut (8 bytes at a unit):
     0 u8 key word | 1 u8 shift | 2 u8 bits, 1..8 | 3 u8 0 | 4 u32 offset of entries; the next is
     that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
-Record (16 bytes, at a unit), small, so that many of them fit the processor's caches:
-    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 a value | 12 u32 b value
-    a and b are two words of a packet.
+Record (8 + 4 * R bytes), small, so that many of them fit the processor's caches:
+    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 value[R]
+    of the R <= 3 key words that records compare.
 Kind (32 bytes; one table for all records, which are of few kinds):
-    0 u32 a mask | 4 u32 b mask | 8 u16 lowest, 10 u16 highest source port | 12 u16 lowest,
-    14 u16 highest destination port | 16 u8 protocol, 0 is any | 17 15x
+    0 u32 mask[3] of these words | 12 u16 lowest, 14 u16 highest source port | 16 u16 lowest,
+    18 u16 highest destination port | 20 u8 protocol, 0 is any | 21 11x
 Hiders: u32 orders, ascending, of rules that others were left out for (edit.py).
 """
 
@@ -83,28 +83,32 @@ TUPLE = struct.Struct("=IIII")
 PRUNER = struct.Struct("=IIQ")
 SET = struct.Struct("=Q")
 ENTRY = struct.Struct("=I")
-LONG_RUN = struct.Struct("=II8x")
+LONG_RUN = struct.Struct("=II")
 CUT = struct.Struct("=BBBxI")
-RECORD = struct.Struct("=IIII")
-KIND = struct.Struct("=IIHHHHB15x")
+RECORD_HEAD = struct.Struct("=II")
+KIND = struct.Struct("=IIIHHHHB11x")
 
 HEADER_BYTES = HEADER.size
 DESCRIPTOR_BYTES = DESCRIPTOR.size
 #: Where the masks of a tuple or pruner start.
 MASKS_OFFSET = TUPLE.size
-RECORD_BYTES = RECORD.size
 KIND_BYTES = KIND.size
+#: Words that records compare, at most.
+COMPARED_MAX = 3
 #: The number of a kind has 16 bits.
 KINDS_MAX = 1 << 16
 #: What entries count in.
-UNIT = 16
-#: The number of a unit has 24 bits.
-SIZE_MAX = UNIT << 24
+UNIT = 4
+#: The number of a unit has 26 bits.
+SIZE_MAX = UNIT << 26
 
 #: Counts of an entry that are none.
-ENTRY_LONG = 254
-ENTRY_CUT = 255
-RUN_MAX = 253
+ENTRY_LONG = 62
+ENTRY_CUT = 63
+RUN_MAX = 61
+#: Bits of an entry that count.
+COUNT_BITS = 6
+COUNT_MASK = (1 << COUNT_BITS) - 1
 
 #: Nothing found, and the order that none can have.
 ORDER_NONE = 0xFFFFFF
@@ -112,13 +116,16 @@ ORDER_NONE = 0xFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class KeyWords:
-    """How many key words a program has, and which of them are also the words a and b of
-    records and the word of ports (source << 16 | destination)."""
+    """How many key words a program has, which of them records compare, and which is the word
+    of ports (source << 16 | destination)."""
 
     count: int
-    a: int | None = None
-    b: int | None = None
+    compared: tuple[int, ...] = ()
     ports: int | None = None
+
+    @property
+    def record_bytes(self) -> int:
+        return RECORD_HEAD.size + 4 * len(self.compared)
 
 
 def stride(key_words: int) -> int:

@@ -116,7 +116,7 @@ def pieces_of(rows: Rows, words: KeyWords, tuples: Tuples, row: Ints, start: Int
     return Pieces(
         row=row,
         run=np.repeat(np.arange(runs), np.diff(start)),
-        kind=_kinds(rows, words, row, of),
+        kind=_kinds(rows, row, of),
         hides=rows.hides[row],
         values=[rows.values[row, k] for k in range(words.count)],
         masks=masks,
@@ -129,14 +129,8 @@ def pieces_of(rows: Rows, words: KeyWords, tuples: Tuples, row: Ints, start: Int
     )
 
 
-def _kinds(rows: Rows, words: KeyWords, row: Ints, of: U32) -> Ints:
+def _kinds(rows: Rows, row: Ints, of: U32) -> Ints:
     columns: list[NDArray[Any]] = [*(rows.values[row] & of).T, *of.T, rows.proto[row]]
-    for word, value, mask in (
-        (words.a, rows.a_value[row], rows.a_mask[row]),
-        (words.b, rows.b_value[row], rows.b_mask[row]),
-    ):
-        unseen = mask if word is None else mask & ~rows.masks[row, word]
-        columns += [unseen, value & unseen]
     return classify(columns)[1]
 
 

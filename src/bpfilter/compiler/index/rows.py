@@ -34,10 +34,6 @@ class Rows:
     pc: U32  # [n], 24 bits
     masks: U32  # [n, K]
     values: U32  # [n, K]
-    a_value: U32
-    a_mask: U32
-    b_value: U32
-    b_mask: U32
     sports: U16  # [n, 2]
     dports: U16  # [n, 2]
     proto: U8
@@ -56,7 +52,6 @@ class Rows:
         return [
             *self.masks[which].T,
             *self.values[which].T,
-            *(column[which] for column in (self.a_value, self.a_mask, self.b_value, self.b_mask)),
             *self.sports[which].T,
             *self.dports[which].T,
             self.proto[which],

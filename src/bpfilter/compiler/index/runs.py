@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.cuts import Forest
-from bpfilter.compiler.index.rows import U32, Ints, Rows
+from bpfilter.compiler.index.rows import U32, Ints, KeyWords, Rows
 
-RECORD = np.dtype(
-    {
-        "names": ["order", "pc", "a_value", "b_value"],
-        "formats": ["u4", "u4", "u4", "u4"],
-        "itemsize": layout.RECORD_BYTES,
-    }
-)
 CUT = np.dtype(
     {
         "names": ["word", "shift", "bits", "base"],
         "formats": ["u1", "u1", "u1", "u4"],
         "offsets": [0, 1, 2, 4],
-        "itemsize": layout.UNIT,
+        "itemsize": layout.CUT.size,
     }
 )
-assert RECORD.itemsize == layout.RECORD.size
 
 
-def records_of(rows: Rows) -> NDArray[Any]:
-    """Give the record of each row."""
-    out = np.empty(len(rows), RECORD)
+def records_of(rows: Rows, words: KeyWords) -> U32:
+    """Give the record of each row, as u32s."""
     kind = rows.kind.astype(np.uint32)
-    out["order"] = rows.order << np.uint32(8) | kind >> np.uint32(8)
-    out["pc"] = rows.pc << np.uint32(8) | kind & np.uint32(0xFF)
-    out["a_value"], out["b_value"] = rows.a_value, rows.b_value
+    out = np.empty((len(rows), words.record_bytes // 4), np.uint32)
+    out[:, 0] = rows.order << np.uint32(8) | kind >> np.uint32(8)
+    out[:, 1] = rows.pc << np.uint32(8) | kind & np.uint32(0xFF)
+    for number, word in enumerate(words.compared):
+        out[:, 2 + number] = rows.values[:, word]
     return out
 
 
-def write_runs(records: NDArray[Any], start: Ints, row: Ints, blob: Blob) -> U32:
+def write_runs(records: U32, start: Ints, row: Ints, blob: Blob) -> U32:
     """Write runs of rows, run r of `row[start[r]:start[r + 1]]`; give their entries.
 
     A run equal to the one before is not written again.
@@ -48,17 +39,16 @@ def write_runs(records: NDArray[Any], start: Ints, row: Ints, blob: Blob) -> U32
     count = np.diff(start)
     again = _repeats(start, row)
     is_long = count > layout.RUN_MAX
-    size = np.where(again, 0, count + is_long)
+    width, head = records.shape[1], layout.LONG_RUN.size // 4
+    size = np.where(again, 0, count * width + head * is_long)  # u32s
     end = np.cumsum(size)
-    stream = np.empty(int(end[-1]) if len(end) else 0, RECORD)
+    stream = np.empty(int(end[-1]) if len(end) else 0, np.uint32)
     header = (end - size)[is_long & ~again]
     where = np.ones(len(stream), np.bool_)
-    where[header] = False
-    stream[where] = records[row[np.repeat(~again, count)]]
-    stream[header] = np.zeros(1, RECORD)
+    where[header], where[header + 1] = False, False
+    stream[where] = records[row[np.repeat(~again, count)]].reshape(-1)
     long = count[is_long & ~again]
-    stream["order"][header] = long
-    stream["pc"][header] = 1 << np.log2(np.maximum(long, 1)).astype(np.int64)
+    stream[header], stream[header + 1] = long, 1 << np.log2(np.maximum(long, 1)).astype(np.int64)
     unit = blob.append(stream) // layout.UNIT + end - size
     # the run before one that is not written starts where the last that is does
     unit = unit[np.maximum.accumulate(np.where(again, 0, np.arange(len(count))))]
@@ -78,7 +68,7 @@ def _repeats(start: Ints, row: Ints) -> NDArray[np.bool_]:
     return np.asarray(candidate, np.bool_)
 
 
-def write_forest(forest: Forest, records: NDArray[Any], blob: Blob) -> U32:
+def write_forest(forest: Forest, records: U32, blob: Blob) -> U32:
     """Write leaves, cuts and children's entries; give the entries of the runs that were cut."""
     nodes = forest.nodes
     order = np.argsort(forest.slot)
@@ -92,7 +82,7 @@ def write_forest(forest: Forest, records: NDArray[Any], blob: Blob) -> U32:
     cuts = np.zeros(len(nodes.slot), CUT)
     cuts["word"], cuts["shift"], cuts["bits"] = nodes.word, nodes.shift, nodes.bits
     cuts["base"] = tables + 4 * (nodes.child - roots)
-    unit = blob.append(cuts) // layout.UNIT + np.arange(len(cuts))
+    unit = (blob.append(cuts) + layout.CUT.size * np.arange(len(cuts))) // layout.UNIT
     slots[nodes.slot] = entries(unit, np.array(layout.ENTRY_CUT))
     blob.put(tables, slots[roots:])
     return slots[:roots]
@@ -100,4 +90,4 @@ def write_forest(forest: Forest, records: NDArray[Any], blob: Blob) -> U32:
 
 def entries(unit: Ints, count: Ints) -> U32:
     """Pack entries."""
-    return (unit << 8 | count).astype(np.uint32)
+    return (unit << layout.COUNT_BITS | count).astype(np.uint32)

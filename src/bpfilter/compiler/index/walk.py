@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 from bpfilter.compiler.index import layout
@@ -16,8 +17,6 @@ class Packet:
     """What a search sees of a packet: key words, and the words that records test."""
 
     words: Sequence[int]
-    a: int
-    b: int
     ports: int
     proto: int
 
@@ -70,7 +69,7 @@ def walk(
         if tuples >> number & 1:
             took.tuples += 1
             bucket = _hash(memory, tuple_at + number * stride, packet) >> shift
-            _search_bucket(memory, base + 4 * bucket, packet, from_order, took)
+            _search_bucket(memory, base + 4 * bucket, key, packet, from_order, took)
     return took
 
 
@@ -82,33 +81,37 @@ def _hash(memory: Memory, at: int, packet: Packet) -> int:
 
 
 def _search_bucket(
-    memory: Memory, entry_at: int, packet: Packet, from_order: int, took: Walk
+    memory: Memory, entry_at: int, key: KeyWords, packet: Packet, from_order: int, took: Walk
 ) -> None:
     (entry,) = layout.ENTRY.unpack_from(memory, entry_at)
     for _ in range(layout.MAX_CUTS):
-        if entry & 0xFF != layout.ENTRY_CUT:
+        if entry & layout.COUNT_MASK != layout.ENTRY_CUT:
             break
         took.cuts += 1
-        word, shift, bits, base = layout.CUT.unpack_from(memory, (entry >> 8) * layout.UNIT)
+        word, shift, bits, base = layout.CUT.unpack_from(memory, _offset(entry))
         child = packet.words[word] >> shift & (1 << bits) - 1
         (entry,) = layout.ENTRY.unpack_from(memory, base + 4 * child)
-    count, at = entry & 0xFF, (entry >> 8) * layout.UNIT
+    count, at = entry & layout.COUNT_MASK, _offset(entry)
     assert count != layout.ENTRY_CUT, "too many cuts"
     if count == layout.ENTRY_LONG:
         count, _ = layout.LONG_RUN.unpack_from(memory, at)
-        at += layout.UNIT
+        at += layout.LONG_RUN.size
         if from_order:
-            skipped = _bisect(memory, at, count, from_order, took)
-            at, count = at + skipped * layout.RECORD_BYTES, count - skipped
-    _search_run(memory, at, count, packet, from_order, took)
+            skipped = _bisect(memory, at, key.record_bytes, count, from_order, took)
+            at, count = at + skipped * key.record_bytes, count - skipped
+    _search_run(memory, at, count, key, packet, from_order, took)
 
 
-def _bisect(memory: Memory, at: int, count: int, from_order: int, took: Walk) -> int:
+def _offset(entry: int) -> int:
+    return (entry >> layout.COUNT_BITS) * layout.UNIT
+
+
+def _bisect(memory: Memory, at: int, width: int, count: int, from_order: int, took: Walk) -> int:
     low, high = 0, count
     while low < high:
         took.records += 1
         middle = (low + high) // 2
-        order, *_ = layout.RECORD.unpack_from(memory, at + middle * layout.RECORD_BYTES)
+        order, _ = layout.RECORD_HEAD.unpack_from(memory, at + middle * width)
         if order >> 8 < from_order:
             low = middle + 1
         else:
@@ -117,30 +120,38 @@ def _bisect(memory: Memory, at: int, count: int, from_order: int, took: Walk) ->
 
 
 def _search_run(
-    memory: Memory, at: int, count: int, packet: Packet, from_order: int, took: Walk
+    memory: Memory,
+    at: int,
+    count: int,
+    key: KeyWords,
+    packet: Packet,
+    from_order: int,
+    took: Walk,
 ) -> None:
     best = took.found.order if took.found else layout.ORDER_NONE
-    for record_at in range(at, at + count * layout.RECORD_BYTES, layout.RECORD_BYTES):
+    for record_at in range(at, at + count * key.record_bytes, key.record_bytes):
         took.records += 1
-        record = layout.RECORD.unpack_from(memory, record_at)
-        order, pc = record[0] >> 8, record[1] >> 8
-        if order > best:
+        order, pc = layout.RECORD_HEAD.unpack_from(memory, record_at)
+        if order >> 8 > best:
             return
-        if order >= from_order and _matches(memory, record, packet):
-            took.found = Found(order, pc)
+        if order >> 8 >= from_order and _matches(memory, record_at, key, packet):
+            took.found = Found(order >> 8, pc >> 8)
             return
 
 
-def _matches(memory: Memory, record: tuple[int, ...], packet: Packet) -> bool:
+def _matches(memory: Memory, record_at: int, key: KeyWords, packet: Packet) -> bool:
     kinds = layout.HEADER.unpack_from(memory)[3]
-    kind = (record[0] & 0xFF) << 8 | record[1] & 0xFF
-    a_mask, b_mask, s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
+    order, pc = layout.RECORD_HEAD.unpack_from(memory, record_at)
+    kind = (order & 0xFF) << 8 | pc & 0xFF
+    *masks, s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
         memory, kinds + kind * layout.KIND_BYTES
     )
-    _, _, a_value, b_value = record
+    values = struct.unpack_from(f"={len(key.compared)}I", memory, record_at + 8)
     return (
-        packet.a & a_mask == a_value
-        and packet.b & b_mask == b_value
+        all(
+            packet.words[word] & mask == value
+            for word, mask, value in zip(key.compared, masks, values, strict=False)
+        )
         and s_low <= packet.ports >> 16 <= s_high
         and d_low <= packet.ports & 0xFFFF <= d_high
         and proto in (0, packet.proto)

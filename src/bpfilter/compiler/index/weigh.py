@@ -95,7 +95,7 @@ class Scales:
 
 def _pruners(words: KeyWords) -> list[U32]:
     """Give masks like those of the pruners that there will be: addresses and ports."""
-    of_word = {word: [0xFFFFF000] for word in (words.a, words.b) if word is not None}
+    of_word = {word: [0xFFFFF000] for word in words.compared}
     if words.ports is not None:
         of_word[words.ports] = [0xFFFF, 0xFFFF0000]
     out = []
