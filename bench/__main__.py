@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -60,10 +61,10 @@ def main() -> int:
     else:
         results = Results(describe())
         status = _guarded(args, results)
+        if args.json:
+            results.write(args.json)  # of an interrupted run as well
         if status:
             return status
-    if args.json:
-        results.write(args.json)
     print(f"\n{report.markdown(results)}")
     if args.write:
         _write(results, args.write)
@@ -139,6 +140,9 @@ def _guarded(args: argparse.Namespace, results: Results) -> int:
     except Mismatch as error:
         print(f"bench: counted otherwise than sent: {error}", file=sys.stderr)
         return 1
+    except subprocess.CalledProcessError as error:
+        print(f"bench: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("bench: interrupted; everything it made is gone", file=sys.stderr)
         return 130
@@ -170,7 +174,7 @@ def _quick_plan(args: argparse.Namespace) -> Plan:
     names = args.families or QUICK_FAMILIES
     sizes = dict.fromkeys(names, args.sizes or QUICK_SIZES)
     rounds = args.rounds or 3
-    return Plan(sizes, rounds, seconds=0.2, loads=1, changes=1, limit_s=30, seed=args.seed)
+    return Plan(sizes, rounds, seconds=0.15, loads=0, changes=1, limit_s=30, seed=args.seed)
 
 
 def _measure(parts: Iterable[str], bench: Bench) -> None:

@@ -59,6 +59,7 @@ def _throughput(results: Results) -> Figure | None:
         elif points:
             _line(axes, points, peer)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     return _finish(figure, axes)
 
 
@@ -80,6 +81,7 @@ def _load(results: Results) -> Figure | None:
     for peer in results.peers(What.LOAD, "hosts"):
         _line(axes, _points(results, What.LOAD, "hosts", peer), peer)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
     return _finish(figure, axes)
 
 
@@ -98,6 +100,7 @@ def _axes(title: str) -> tuple[Figure, Axes]:
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("rules")
     axes.grid(visible=True, which="major", alpha=0.3)
     for side in ("top", "right"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.bars import Bar, bars
-from bench.results import EMPTY_PROGRAM, EVEN, OURS, WORST, Results, What
+from bench.results import EMPTY_PROGRAM, EVEN, OURS, WORST, Figure, Results, What
 
 BEGIN = "<!-- measured: written by bench/run -->"
 END = "<!-- end of what was measured -->"
@@ -32,7 +32,9 @@ _HEADINGS = {
 
 def markdown(results: Results, plots: Sequence[Path] = ()) -> str:
     """Give all tables; `plots` are paths as the document is to name them."""
-    parts = [_machine(results), "## Bars\n\n" + "\n".join(bar_table(bars(results)))]
+    parts = [_machine(results)]
+    if bar_lines := bar_table(bars(results)):
+        parts.append("\n".join(["## Bars", "", *bar_lines]))
     parts += [f"![{plot.stem.replace('-', ' ')}]({plot})" for plot in plots]
     for family in results.families(What.THROUGHPUT):
         for packets, words in ((EVEN, "drawn evenly"), (WORST, "worst case")):
@@ -59,7 +61,7 @@ def bar_table(found: Iterable[Bar]) -> list[str]:
         for bar in found
         if bar.measured is not None
     ]
-    return _table(["what", "bar", "measured", "met"], rows)
+    return _table(["what", "bar", "measured", "met"], rows) if rows else []
 
 
 def put_into(document: str, generated: str) -> str:
@@ -123,10 +125,19 @@ def _reasons(results: Results, what: What, family: str) -> Iterator[str]:
     reasons = [
         f"- {figure.peer}, {figure.size:,} rules: {figure.reason}"
         for figure in results
-        if figure.reason and (figure.what, figure.family) == (what, family)
+        if (figure.what, figure.family) == (what, family)
+        and figure.reason
+        and not _is_said_already(results, figure)
     ]
     if reasons:
         yield "\n".join(reasons)
+
+
+def _is_said_already(results: Results, figure: Figure) -> bool:
+    if figure.what is What.THROUGHPUT:
+        return False
+    before = results.find(What.THROUGHPUT, figure.family, figure.size, figure.peer)
+    return before is not None and before.reason == figure.reason
 
 
 def _bound(bar: Bar) -> str:
