@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -13,6 +12,8 @@ from bpfilter.errors import Error, RuleSyntaxError, SourceError
 from bpfilter.rules.model import Family, Ruleset
 
 if TYPE_CHECKING:
+    import argparse
+
     from bpfilter.firewall.prepare import SavedText
 
 T = TypeVar("T")

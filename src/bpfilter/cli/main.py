@@ -9,11 +9,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from bpfilter import __version__
-from bpfilter.cli import common
-from bpfilter.cli.usage import Parser, unknown_command, unknown_option
 from bpfilter.errors import Error, KernelError, RuleSyntaxError, SourceError, VerifierError
+
+if TYPE_CHECKING:
+    from bpfilter.cli.usage import Parser
 
 #: Command, and what it does in a few words; each is a module of this package.
 COMMANDS = {
@@ -51,6 +53,8 @@ MAX_NOTES = 4
 
 def build_parser() -> Parser:
     """Make the parser of the command itself, which knows the names of the others."""
+    from bpfilter.cli.usage import Parser
+
     parser = Parser(
         prog="bpfilter",
         description="Run iptables rules as eBPF at the netfilter hooks.",
@@ -65,6 +69,8 @@ def build_parser() -> Parser:
 
 def command_parser(name: str) -> Parser:
     """Make the parser of one command alone."""
+    from bpfilter.cli.usage import Parser
+
     parser = Parser(prog=f"bpfilter {name}", description=_sentence(COMMANDS[name]))
     import_module(f"bpfilter.cli.{name}").add_arguments(parser)
     return parser
@@ -93,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"{common.name_on(sys.stderr)}: {error}", file=sys.stderr)
+        print(f"{_name()}: {error}", file=sys.stderr)
         return 1
     return status
 
@@ -108,6 +114,8 @@ def _dispatch(argv: list[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"bpfilter {__version__}")
         return 0
+    from bpfilter.cli.usage import unknown_command, unknown_option
+
     if argv[0] not in COMMANDS:
         raise unknown_command(argv[0], COMMANDS)
     parser = command_parser(argv[0])
@@ -120,7 +128,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def report(error: Error, verbose: bool = False) -> None:
     """Print an error: one sentence, the place in the source, and what else is known."""
-    name = common.name_on(sys.stderr)
+    name = _name()
     print(f"{name}: {error}", file=sys.stderr)
     if isinstance(error, SourceError) and error.span is not None and error.span.text:
         print(error.span.caret(), file=sys.stderr)
@@ -135,6 +143,12 @@ def report(error: Error, verbose: bool = False) -> None:
         print(error.log, file=sys.stderr)
     if verbose and isinstance(error, KernelError) and error.__cause__ is not None:
         print(f"{name}: because of: {error.__cause__}", file=sys.stderr)
+
+
+def _name() -> str:
+    from bpfilter.cli.common import name_on
+
+    return name_on(sys.stderr)
 
 
 def _telling(error: Error, notes: list[str]) -> list[str]:

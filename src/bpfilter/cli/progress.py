@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +38,8 @@ class _Bar:
     """Shown by a timer's thread, as the command is at work; rich takes a while to import."""
 
     def __init__(self, what: str) -> None:
+        import threading
+
         self.what = what
         self.at = STEPS[0]
         self.lock = threading.Lock()

@@ -6,6 +6,8 @@ in force lives on, with all its devices and routes, until somebody takes its pin
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from bpfilter.firewall.store import BPFFS, LOCK, Store, state_directory, store_of
 from bpfilter.kernel.api import Kernel
 
@@ -16,7 +18,15 @@ def find(kernel: Kernel) -> list[Store]:
     One that only sockets refer to counts too; the kernel does not tell of these.
     Raises: KernelError where not all processes can be seen.
     """
-    places = (kernel.reach_bpffs(BPFFS), state_directory(kernel))
+    return _unused(kernel, kernel.reach_bpffs(BPFFS), state_directory(kernel))
+
+
+def find_with_rules(kernel: Kernel) -> list[Store]:
+    """Give those of them that have rules in force: the others have gone, but for their files."""
+    return _unused(kernel, kernel.reach_bpffs(BPFFS))
+
+
+def _unused(kernel: Kernel, *places: Path) -> list[Store]:
     names = [name for place in places for name in kernel.list_directory(place)]
     unused = kernel.unused_netns(int(name) for name in names if name.isdigit())
     return [store_of(kernel, str(inode)) for inode in sorted(unused)]

@@ -59,10 +59,10 @@ def read_status(store: Store) -> Status:
 
 def _stale(store: Store) -> tuple[str, ...]:
     try:
-        found = stale.find(store.kernel)
+        found = stale.find_with_rules(store.kernel)
     except Error:  # cannot be told here
         return ()
-    return tuple(other.pins.name for other in found if other.pins.exists())
+    return tuple(other.pins.name for other in found)
 
 
 def _family(store: Store, family: Family) -> FamilyStatus:

@@ -25,13 +25,16 @@ from bpfilter.kernel.restrict import Capability
 
 def anchor() -> int:
     """Give pid 1, or the oldest ancestor whose mount namespace we may enter."""
-    lineage = [1, os.getpid()]
+    if _may_enter(1):
+        return 1
+    lineage = [os.getpid()]
     while (parent := host.parent_of(lineage[-1])) > 1:
         lineage.append(parent)
-    for pid in (1, *reversed(lineage[1:])):
-        if os.access(f"/proc/{pid}/ns/mnt", os.R_OK):
-            return pid
-    return os.getpid()
+    return next(filter(_may_enter, reversed(lineage)), lineage[0])
+
+
+def _may_enter(pid: int) -> bool:
+    return os.access(f"/proc/{pid}/ns/mnt", os.R_OK)
 
 
 def reach(path: Path) -> Path:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import cache
 
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.check import check_table
@@ -33,9 +34,8 @@ MAX_ERRORS = 50
 MANY_LINES = 500
 MANY_LINES_FOR_NUMPY = 5000
 
-_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]", re.ASCII)
 # NUL, and surrogates other than those that stand for bytes which were not UTF-8.
-_NOT_TEXT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+_NOT_TEXT = "[\0\ud800-\udc7f\udd00-\udfff]"
 _NO_COUNTERS = Counters()
 
 
@@ -157,7 +157,9 @@ class SavedReader:
         if byte_length(line) > MAX_LINE_BYTES:
             span = Span(self.name, number, 1, 2, line[:200])
             raise RuleSyntaxError(f"a line may have {MAX_LINE_BYTES} bytes", span)
-        found = _NOT_TEXT.search(line)
+        if line.isascii() and "\0" not in line:
+            return
+        found = re.search(_NOT_TEXT, line)
         if found is not None:
             span = self._span(line, number, found.start(), found.end())
             raise RuleSyntaxError("this is not text", span)
@@ -206,7 +208,9 @@ class SavedReader:
     def _chain_counters(self, words: list[str], span: Span) -> Counters:
         if len(words) < 3:
             return _NO_COUNTERS
-        found = _COUNTERS.fullmatch(words[2])
+        if words[2] == "[0:0]":
+            return _NO_COUNTERS
+        found = _counters_written().fullmatch(words[2])
         if found is None:
             raise RuleSyntaxError(f"invalid policy counters for chain '{words[0]}'", span)
         return Counters(int(found[1]), int(found[2]))
@@ -224,11 +228,17 @@ class SavedReader:
     def _rule_counters(self, line: str, number: int) -> tuple[Counters | None, int]:
         if line[0] != "[":
             return None, 0
-        found = _COUNTERS.match(line)
+        found = _counters_written().match(line)
         if found is None:
             missing = "]" if "]" not in line else ":"
             raise RuleSyntaxError(f"Bad line {number}: need {missing}", self._span(line, number))
         return Counters(int(found[1]), int(found[2])), found.end()
+
+
+# Compiled when first needed: mostly there are none.
+@cache
+def _counters_written() -> re.Pattern[str]:
+    return re.compile(r"\[([0-9]+):([0-9]+)\]", re.ASCII)
 
 
 # strtok(line + 1, " \t\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from bpfilter.errors import RuleError
 from bpfilter.rules import netdb
@@ -16,7 +17,11 @@ from bpfilter.rules.registry import Context, Given, Use, Word
 
 U8, U16, U32, U64 = 0xFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
+
+# strtoul(3); compiled when first needed, as mostly numbers are plain.
+@cache
+def _number_pattern() -> re.Pattern[str]:
+    return re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)", re.ASCII)
 
 
 def scan_number(text: str) -> tuple[int, str] | None:
@@ -24,7 +29,7 @@ def scan_number(text: str) -> tuple[int, str] | None:
 
     Gives the number and what follows it; None if there is no number.
     """
-    found = _NUMBER.match(text)
+    found = _number_pattern().match(text)
     if found is None:
         return None
     digits = found[1]

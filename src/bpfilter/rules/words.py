@@ -10,8 +10,6 @@ would take the line end into the word.
 
 from __future__ import annotations
 
-import re
-
 from bpfilter.errors import RuleSyntaxError
 from bpfilter.rules.registry import Word
 from bpfilter.source import Span
@@ -21,8 +19,7 @@ MAX_WORD_BYTES = 1023
 #: MAX_ARGC (iptables/xshared.h) less the three words and the NULL iptables-restore adds.
 MAX_WORDS = 251
 
-_PLAIN = re.compile(r"[-_0-9a-zA-Z]+\Z", re.ASCII)
-_ESCAPED = re.compile(r"([\"'\\])")
+_PLAIN = "-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Text(str):
@@ -70,9 +67,11 @@ def byte_length(text: str) -> int:
 
 def quote(text: str) -> str:
     """Quote as xtables_save_string (libxtables/xtables.c)."""
-    if _PLAIN.match(text):
+    if text and not text.strip(_PLAIN):  # nothing else is in it
         return text
-    return '"' + _ESCAPED.sub(r"\\\1", text) + '"'
+    for special in ("\\", '"', "'"):
+        text = text.replace(special, "\\" + special)
+    return f'"{text}"'
 
 
 def join_words(words: list[str]) -> str:
