@@ -7,6 +7,7 @@ the same wherever and whenever it is read, so only numbers (and `localhost`) are
 from __future__ import annotations
 
 import socket
+import struct
 from functools import lru_cache
 
 from bpfilter.errors import RuleError
@@ -86,7 +87,7 @@ def prefix_length(mask: bytes) -> int | None:
 
 def format_host(value: bytes) -> str:
     if len(value) == 4:
-        return ".".join([str(byte) for byte in value])
+        return socket.inet_ntoa(value)
     return _format_ipv6(value)
 
 
@@ -165,21 +166,18 @@ def _dotted(text: str, is_mask: bool) -> bytes | None:
 # glibc's inet_ntop: the first longest run of two or more zero groups is `::`, and the last
 # four bytes are dotted for v4-compatible and v4-mapped addresses.
 def _format_ipv6(value: bytes) -> str:
-    groups = [int.from_bytes(value[i : i + 2], "big") for i in range(0, 16, 2)]
-    best, length = -1, 1
-    at = 0
-    while at < 8:
-        run = at
-        while run < 8 and groups[run] == 0:
-            run += 1
-        if run - at > length:
-            best, length = at, run - at
-        at = max(run, at + 1)
-    if best == 0 and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):
+    groups = struct.unpack(">8H", value)
+    text = _GROUPS % groups
+    if _ZERO_RUNS[-1] not in text:
+        return text[1:-1]
+    run = next(run for run in _ZERO_RUNS if run in text)
+    left, right = text.split(run, 1)
+    length = run.count("0")
+    if not left and (length == 6 or (length == 5 and groups[5] == 0xFFFF)):
         dotted = format_host(value[12:])
         return f"::{dotted}" if length == 6 else f"::ffff:{dotted}"
-    if best < 0:
-        return ":".join(f"{group:x}" for group in groups)
-    left = ":".join(f"{group:x}" for group in groups[:best])
-    right = ":".join(f"{group:x}" for group in groups[best + length :])
-    return f"{left}::{right}"
+    return f"{left[1:]}::{right[:-1]}"
+
+
+_GROUPS = ":%x" * 8 + ":"
+_ZERO_RUNS = [":0" * length + ":" for length in range(8, 1, -1)]

@@ -23,7 +23,7 @@ from bpfilter.rules.model import (
     Target,
     Verdict,
 )
-from bpfilter.rules.options import format_rule
+from bpfilter.rules.options import RuleFormatter
 
 #: Targets that are saved under an alias and listed under their kernel name.
 _KERNEL_NAMES = {"NOTRACK": "CT"}
@@ -38,8 +38,9 @@ def list_rules(
     """
     chains = table.chains if chain is None else (table.chain(chain),)
     lines = [_chain_line(shown, counters) for shown in chains]
+    formatter = RuleFormatter(family, counters)
     for shown in chains:
-        lines += [format_rule(rule, shown.name, family, counters) for rule in shown.rules]
+        lines += [formatter.line(rule, shown.name) for rule in shown.rules]
     return "".join(f"{line}\n" for line in lines)
 
 

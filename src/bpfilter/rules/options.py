@@ -9,7 +9,17 @@ from bpfilter.rules import netdb
 from bpfilter.rules.address import format_saved
 from bpfilter.rules.assemble import assemble
 from bpfilter.rules.draft import Command
-from bpfilter.rules.model import Address, Counters, Family, Jump, Rule, Target, Verdict
+from bpfilter.rules.model import (
+    Address,
+    Counters,
+    Family,
+    Interface,
+    Jump,
+    Match,
+    Rule,
+    Target,
+    Verdict,
+)
 from bpfilter.rules.quick import QuickReader
 from bpfilter.rules.reader import read_words
 from bpfilter.rules.registry import Context, Word
@@ -71,37 +81,68 @@ def parse_rule(words: Sequence[Word], context: Context) -> tuple[str, Rule]:
 def format_rule(
     rule: Rule, chain: str, family: Family, counters: bool = False, *, exact: bool = False
 ) -> str:
-    """Give the `-A CHAIN …` line iptables-save prints, without newline.
+    """Give the `-A CHAIN …` line iptables-save prints, without newline; see `RuleFormatter`."""
+    return RuleFormatter(family, counters, exact=exact).line(rule, chain)
+
+
+class RuleFormatter:
+    """Writes rules as iptables-save prints them; what many rules share is written once.
 
     `counters` adds them where `iptables -vS` has them, before the target. `exact` keeps what
     iptables-save loses of a rule that can be enforced: `-p all`.
     """
-    words = ["-A", chain]
-    for option, address in (("-s", rule.source), ("-d", rule.destination)):
-        if address is not None and _is_saved(address, family):
-            words += _signed(address.inverted, option, format_saved(address.value, address.mask))
-    for option, interface in (("-i", rule.in_interface), ("-o", rule.out_interface)):
-        if interface is not None and interface.name != "+":
-            words += _signed(interface.inverted, option, interface.name)
-    if rule.protocol is not None:
-        number = rule.protocol.number
-        name = netdb.protocol_name(number) or str(number)
-        words += _signed(rule.protocol.inverted, "-p", name)
-    elif rule.any_protocol and exact:
-        words += ["-p", "all"]
-    if rule.fragment is not None:
-        words += _signed(not rule.fragment, "-f")
-    for match in rule.matches:
-        words += ["-m", match.NAME, *match.format(family)]
-    if counters:
-        words += ["-c", str(rule.counters.packets), str(rule.counters.bytes)]
-    return join_words(words + format_target(rule.target, family))
+
+    def __init__(self, family: Family, counters: bool = False, *, exact: bool = False) -> None:
+        self.family = family
+        self.counters = counters
+        self.exact = exact
+        # Texts of matches and targets by id; `kept`, so that no other one comes to have it.
+        self._texts: dict[int, str] = {}
+        self._kept: list[Match | Target] = []
+
+    def line(self, rule: Rule, chain: str) -> str:
+        """Give the `-A CHAIN …` line, without newline."""
+        line = "-A " + chain
+        if rule.source is not None:
+            line += self._address("-s", rule.source)
+        if rule.destination is not None:
+            line += self._address("-d", rule.destination)
+        if rule.in_interface is not None:
+            line += _interface("-i", rule.in_interface)
+        if rule.out_interface is not None:
+            line += _interface("-o", rule.out_interface)
+        if rule.protocol is not None:
+            number = rule.protocol.number
+            line += _sign(rule.protocol.inverted)
+            line += f"-p {netdb.protocol_name(number) or number}"
+        elif rule.any_protocol and self.exact:
+            line += " -p all"
+        if rule.fragment is not None:
+            line += _sign(not rule.fragment) + "-f"
+        texts = self._texts
+        for match in rule.matches:
+            line += texts.get(id(match)) or self._part(match)
+        if self.counters:
+            line += f" -c {rule.counters.packets} {rule.counters.bytes}"
+        target = rule.target
+        return line if target is None else line + (texts.get(id(target)) or self._part(target))
+
+    def _address(self, option: str, address: Address) -> str:
+        if not any(address.mask) and not _is_saved_without_mask(address, self.family):
+            return ""
+        return f"{_sign(address.inverted)}{option} {format_saved(address.value, address.mask)}"
+
+    def _part(self, part: Match | Target) -> str:
+        if isinstance(part, Match):
+            words = ["-m", part.NAME, *part.format(self.family)]
+        else:
+            words = _target_words(part, self.family)
+        text = self._texts[id(part)] = " " + join_words(words)
+        self._kept.append(part)
+        return text
 
 
-def format_target(target: Target | None, family: Family) -> list[str]:
-    """Give the words of `-j TARGET …` or `-g CHAIN`; none without a target."""
-    if target is None:
-        return []
+def _target_words(target: Target, family: Family) -> list[str]:
     if isinstance(target, Verdict):
         return ["-j", target.name]
     if isinstance(target, Jump):
@@ -110,11 +151,15 @@ def format_target(target: Target | None, family: Family) -> list[str]:
 
 
 # IPv4 is not saved if address and mask are zero (save_ipv4_addr), IPv6 if the mask is.
-def _is_saved(address: Address, family: Family) -> bool:
-    if address.inverted or any(address.mask):
-        return True
-    return family is Family.IPV4 and any(address.value)
+def _is_saved_without_mask(address: Address, family: Family) -> bool:
+    return address.inverted or (family is Family.IPV4 and any(address.value))
 
 
-def _signed(inverted: bool, *words: str) -> list[str]:
-    return ["!", *words] if inverted else list(words)
+def _interface(option: str, interface: Interface) -> str:
+    if interface.name == "+":
+        return ""
+    return f"{_sign(interface.inverted)}{option} {interface.name}"
+
+
+def _sign(inverted: bool) -> str:
+    return " ! " if inverted else " "

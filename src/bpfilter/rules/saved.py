@@ -20,7 +20,7 @@ from bpfilter.rules.check import check_table
 from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
-from bpfilter.rules.options import RuleParser, format_rule
+from bpfilter.rules.options import RuleFormatter, RuleParser
 from bpfilter.rules.words import byte_length
 from bpfilter.source import Span
 
@@ -84,12 +84,13 @@ def read_saved(
 def format_saved(ruleset: Ruleset, counters: bool = False) -> str:
     """Give what iptables-save (with `counters`, iptables-save -c) prints, less its comments."""
     lines: list[str] = []
+    rules = RuleFormatter(ruleset.family)
     for table in ruleset.tables:
         lines.append(f"*{table.name}")
         lines += [format_chain(chain) for chain in table.chains]
         for chain in table.chains:
             for rule in chain.rules:
-                line = format_rule(rule, chain.name, ruleset.family)
+                line = rules.line(rule, chain.name)
                 lines.append(f"{format_counters(rule.counters)} {line}" if counters else line)
         lines.append("COMMIT")
     return "".join(f"{line}\n" for line in lines)
