@@ -40,7 +40,7 @@ from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target
 from bpfilter.firewall.dispatch import NF_DROP
-from bpfilter.firewall.prepare import SavedText
+from bpfilter.firewall.given import GivenText
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Hook
 
@@ -63,7 +63,7 @@ class TestRun:
         self.family = family
         self._calls = 0
         with contextlib.ExitStack() as stack, _overriding(_take_next):
-            readable = SavedText(family.text, family.name, Family.IPV4).readable
+            readable = GivenText(family.text, family.name, Family.IPV4).readable
             self._compiled = readable.compile({}, target).compiled
             specs = {**self._compiled.maps, **trace_maps(words(family.packets))}
             maps = _made(kernel, stack, specs)

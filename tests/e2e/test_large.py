@@ -8,7 +8,7 @@ import pytest
 
 from bpfilter import Family, Firewall, RefusedError, format_saved, parse_saved
 from bpfilter.firewall import confirm
-from bpfilter.firewall.prepare import LARGE
+from bpfilter.firewall.given import LARGE
 from bpfilter.rules.model import Ruleset
 from tests.e2e.test_apply import reached, table
 from tests.harness.netns import Namespace

@@ -17,8 +17,8 @@ from bpfilter.rules.model import Family
 if TYPE_CHECKING:
     from bpfilter.firewall.confirm import Pending
     from bpfilter.firewall.generation import Generation
+    from bpfilter.firewall.given import GivenText
     from bpfilter.firewall.live import Firewall
-    from bpfilter.firewall.prepare import SavedText
 
 EPILOG = """\
 FILE is what iptables-save or ip6tables-save prints, with the filter table alone. It replaces
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _verify(firewall: Firewall, path: str, ruleset: SavedText) -> None:
+def _verify(firewall: Firewall, path: str, ruleset: GivenText) -> None:
     with progress(path) as step:
         verified = firewall.verify(ruleset, progress=step)
     sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
@@ -100,7 +100,7 @@ def _verify(firewall: Firewall, path: str, ruleset: SavedText) -> None:
 
 
 def _apply(
-    firewall: Firewall, path: str, ruleset: SavedText, args: argparse.Namespace
+    firewall: Firewall, path: str, ruleset: GivenText, args: argparse.Namespace
 ) -> Generation:
     started = time.monotonic()
     with progress(path) as step:
@@ -117,7 +117,7 @@ def _apply(
 
 
 def _apply_confirmed(
-    firewall: Firewall, path: str, ruleset: SavedText, args: argparse.Namespace
+    firewall: Firewall, path: str, ruleset: GivenText, args: argparse.Namespace
 ) -> int:
     from bpfilter.firewall import confirm
 

@@ -14,7 +14,7 @@ from bpfilter.rules.model import Family, Ruleset
 if TYPE_CHECKING:
     import argparse
 
-    from bpfilter.firewall.prepare import SavedText
+    from bpfilter.firewall.given import GivenText
 
 T = TypeVar("T")
 
@@ -97,15 +97,15 @@ def read_ruleset(path: str, family: Family | None) -> Ruleset:
     return _in_family(path, family, parse_saved)
 
 
-def read_saved(path: str, family: Family | None) -> SavedText:
+def read_saved(path: str, family: Family | None) -> GivenText:
     """Read a save file as `read_ruleset`, to be put in force.
 
     Raises: FileError, SourceError.
     """
-    from bpfilter.firewall.prepare import SavedText
+    from bpfilter.firewall.given import GivenText
 
-    def read(data: bytes, name: str, family: Family) -> SavedText:
-        saved = SavedText(data, name, family)
+    def read(data: bytes, name: str, family: Family) -> GivenText:
+        saved = GivenText(data, name, family)
         assert saved.readable
         return saved
 

@@ -40,6 +40,8 @@ class Compiled:
     asks_users: Rule | None
     #: The chains that are searched by an index.
     indexes: tuple[ChainIndex, ...] = ()
+    #: What edit.py needs to change rules in place; empty if it cannot.
+    layout: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ A rule is named by its counter, which it has alone and keeps as long as it is in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.compiler.target import Target
@@ -46,21 +47,27 @@ class Edited:
     cells: int
 
 
-def edit(
-    memory: Mapping[str, memoryview],
-    layout: bytes,
-    removed: Sequence[Removed],
-    added: Sequence[Added],
-) -> Edited | None:
-    """Change the rules in a copy of a table's maps, given by name as writable bytes.
+class Editor(Protocol):
+    """Edits tables; without numpy, whose import takes longer than an edit may."""
 
-    All of `removed` go first, then `added` come one after the other: `after` may name one
-    before it. None if that cannot be done in place (no room, a field that the programs do
-    not read, a rule that has to be refused); the copy is worthless then.
-    """
+    def edit(
+        self,
+        memory: Mapping[str, memoryview],
+        layout: bytes,
+        removed: Sequence[Removed],
+        added: Sequence[Added],
+    ) -> Edited | None:
+        """Change the rules in a copy of a table's maps, given by name as writable bytes.
+
+        All of `removed` go first, then `added` come one after the other: `after` may name one
+        before it. None if that cannot be done in place (no room, a field that the programs do
+        not read, a rule that has to be refused); the copy is worthless then.
+        """
+
+    def programs(self, layout: bytes, target: Target) -> dict[Hook, ProgramSpec]:
+        """Give the programs that read a table's maps, as they were when it was compiled."""
+
+
+def editor() -> Editor | None:
+    """Give what edits tables; None: they are built anew."""
     return None
-
-
-def programs(layout: bytes, target: Target) -> dict[Hook, ProgramSpec]:
-    """Give the programs that read a table's maps, as `compile_bulk` made them."""
-    raise NotImplementedError

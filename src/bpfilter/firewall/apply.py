@@ -10,11 +10,14 @@ Steps, each of which may be the last one that happens:
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
+from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
@@ -85,8 +88,13 @@ def apply(
         store.pin_slot(family, slot, loaded.maps, loaded.programs)
         generation = _describe(prepared, loaded, slot, source, seed, target)
         size = counters.PAIR_BYTES * compiled.counters_per_cpu
-        written = prepared.written.ljust(size, b"\0") if seed else None
-        store.records.write(generation, bytes(prepared.lines), prepared.order, written)
+        store.records.write(
+            generation,
+            bytes(prepared.lines),
+            order=prepared.order,
+            seed=prepared.written.ljust(size, b"\0") if seed else b"",
+            layout=prepared.layout,
+        )
     except BaseException:
         store.drop_slot(family, slot)
         if old == 0:
@@ -96,17 +104,24 @@ def apply(
         store.forget()
         raise
     store.select(family, slot)
-    try:
+    with clearing_up():
         recover(store)
         if tracked and not compiled.needs_conntrack:
             conntrack.switch_off(family)
+    return generation
+
+
+@contextmanager
+def clearing_up() -> Iterator[None]:
+    """Let what fails once new rules are in force be a warning: nobody can go back from there."""
+    try:
+        yield
     except Error as error:
         _warn(
             "the rules are in force, but clearing up after those before failed: %s; "
             "the next command that changes rules tries again",
             error,
         )
-    return generation
 
 
 def recover(store: Store) -> None:
@@ -115,16 +130,37 @@ def recover(store: Store) -> None:
         slot = store.slot(family)
         if slot == 0 and store.was_in_force(family):
             continue  # and is to be said so, until it is put in force again or cleared
-        left = [
-            other for other in dispatch.SLOTS if other != slot and store.has_slot(family, other)
-        ]
         current = _known(store, family)
-        if left:
+        left = [
+            other for other in dispatch.SLOTS if other != slot and _is_left(store, family, other)
+        ]
+        edited = [other for other in left if current and _is_edited(store, current, other)]
+        if left != edited:
             store.kernel.wait_for_readers()
         if current is not None and not store.records.has_base(family, slot):
             store.records.write_base(current, _carried(store, current))
         for other in left:
-            store.drop_slot(family, other)
+            if other in edited:
+                store.records.retire(family, other)
+            else:
+                store.drop_slot(family, other)
+
+
+# A spare slot is not left over, as long as there is something that may be edited into it.
+def _is_left(store: Store, family: Family, slot: int) -> bool:
+    if store.slot(family) and store.records.spare(family, slot) is not None:
+        return False
+    return store.has_slot(family, slot)
+
+
+# Whether a slot is what the current one was made from, or was to become of it: then both count
+# in the same counters, and nothing is to be carried over.
+def _is_edited(store: Store, current: Generation, slot: int) -> bool:
+    try:
+        other = store.records.read(current.family, slot)
+    except StateError:
+        return False
+    return other is not None and other.lineage == current.lineage
 
 
 def _warn(text: str, *details: object) -> None:
@@ -207,19 +243,6 @@ def _describe(
     prepared: Prepared, loaded: Loaded, slot: int, source: str, seed: bool, target: Target
 ) -> Generation:
     compiled = prepared.compiled
-    programs = []
-    for hook, program in loaded.programs.items():
-        info = program.info()
-        programs.append(
-            LoadedProgram(
-                hook.name,
-                info.id,
-                len(compiled.programs[hook].insns),
-                info.xlated_bytes,
-                info.jited_bytes,
-                info.verified_insns,
-            )
-        )
     return Generation(
         family=compiled.family,
         slot=slot,
@@ -234,5 +257,28 @@ def _describe(
         counters_per_cpu=compiled.counters_per_cpu,
         cpus=target.cpus,
         needs_conntrack=compiled.needs_conntrack,
-        programs=tuple(programs),
+        lineage=os.urandom(8).hex(),
+        free=(),
+        unused=counters.FIRST_RULE + prepared.rules,
+        programs=describe_programs(compiled.programs, loaded.programs),
     )
+
+
+def describe_programs(
+    specs: Mapping[Hook, ProgramSpec], programs: Mapping[Hook, Program]
+) -> tuple[LoadedProgram, ...]:
+    """Give what is kept of loaded programs."""
+    described = []
+    for hook, program in programs.items():
+        info = program.info()
+        described.append(
+            LoadedProgram(
+                hook.name,
+                info.id,
+                len(specs[hook].insns),
+                info.xlated_bytes,
+                info.jited_bytes,
+                info.verified_insns,
+            )
+        )
+    return tuple(described)

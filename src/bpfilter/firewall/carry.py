@@ -33,7 +33,7 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
     if end and _shifted(gone, come, old.body[len(old.body) - end :]):
         gone, come = _between(old, start, 0), _between(new, start, 0)
     source = pair(gone, come)
-    _pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
+    pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
     first = PAIR_BYTES * old.body.count(b"\n", 0, start)
     last = first + PAIR_BYTES * len(gone)
     own = written[first : first + PAIR_BYTES * len(come)]
@@ -118,9 +118,10 @@ def _shifted(gone: list[bytes], come: list[bytes], end: bytes) -> bool:
     return not uneven.isdisjoint(end.split(b"\n"))
 
 
-def _pair_by_meaning(
+def pair_by_meaning(
     source: list[int], gone: list[bytes], come: list[bytes], old: Speller, new: Speller
 ) -> None:
+    """Give new lines without an equal one an old one that means the same, as `pair` does."""
     left_over = sorted(set(range(len(gone))).difference(source))
     without = [index for index, found in enumerate(source) if found == NONE]
     if not (left_over and without):

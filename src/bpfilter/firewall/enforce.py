@@ -12,8 +12,9 @@ from bpfilter.errors import Error, KernelError, RefusedError, RestrictedError, U
 from bpfilter.firewall import apply as steps
 from bpfilter.firewall import policies
 from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.policies import Policies
-from bpfilter.firewall.prepare import Readable, SavedText, of_values
+from bpfilter.firewall.prepare import Readable, of_values
 from bpfilter.firewall.quirks import quirks
 from bpfilter.firewall.store import Store, state_directory
 from bpfilter.firewall.types import known_types
@@ -35,7 +36,7 @@ class Verified:
     seconds: float
 
 
-def readable(ruleset: Ruleset | SavedText) -> Readable:
+def readable(ruleset: Ruleset | GivenText) -> Readable:
     """Raises: RuleSyntaxError, RuleError."""
     return of_values(ruleset) if isinstance(ruleset, Ruleset) else ruleset.readable
 

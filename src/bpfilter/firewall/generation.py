@@ -43,6 +43,12 @@ class Generation:
     counters_per_cpu: int
     cpus: int
     needs_conntrack: bool
+    #: The same for all that were made of one another by editing: their maps are of the same
+    #: sizes and their programs of the same instructions.
+    lineage: str
+    #: Counters that nothing counts in: those of rules taken out, and all from `unused` on.
+    free: tuple[int, ...]
+    unused: int
     programs: tuple[LoadedProgram, ...] = ()
 
     @property
@@ -74,7 +80,7 @@ def read_generation(path: Path) -> Generation | None:
     try:
         programs = tuple(LoadedProgram(**program) for program in data.pop("programs"))
         return Generation(
-            **{**data, "family": Family(data["family"])},
+            **{**data, "family": Family(data["family"]), "free": tuple(data["free"])},
             programs=programs,
         )
     except (KeyError, TypeError, ValueError) as error:

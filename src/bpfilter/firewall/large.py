@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +12,13 @@ from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.target import Target
 from bpfilter.errors import BuildError
 from bpfilter.firewall import counters
-from bpfilter.firewall.lines import Lines, head
+from bpfilter.firewall.change import starts_plainly
+from bpfilter.firewall.lines import Lines, encode, head, without_counters
 from bpfilter.firewall.policies import Policies, declare
 from bpfilter.firewall.prepare import TABLE, Prepared, Readable, policies_of
-from bpfilter.rules.bulk import BulkTable, read_bulk
+from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
 from bpfilter.rules.model import Family
-
-_COUNTERS = re.compile(rb"^\[[0-9]+:[0-9]+\] *", re.MULTILINE)
+from bpfilter.source import Span
 
 
 class LargeRules:
@@ -44,6 +43,7 @@ class LargeRules:
             _written(bulk),
             policies_of(bulk.chains),
             len(bulk),
+            compiled.layout if _is_plain(bulk) else b"",
         )
 
 
@@ -59,6 +59,18 @@ def read_large(
     return LargeRules(tables[TABLE], otherwise)
 
 
+# Whether all lines start with `-A CHAIN`: other lines of a shape that has the chain in a slot do.
+def _is_plain(bulk: BulkTable) -> bool:
+    return all(
+        Slot.CHAIN in shape.slots or _starts_plainly(shape.rule.span, shape.chain)
+        for shape in bulk.shapes
+    )
+
+
+def _starts_plainly(span: Span | None, chain: str) -> bool:
+    return span is not None and starts_plainly(without_counters(encode(span.text)), chain)
+
+
 def _body(bulk: BulkTable) -> bytes:
     data, ends = bulk.text.data, bulk.text.ends
     numbers = np.sort(bulk.line)
@@ -68,7 +80,7 @@ def _body(bulk: BulkTable) -> bytes:
     else:
         places = zip(starts.tolist(), stops.tolist(), strict=True)
         body = b"".join([data[start:stop] for start, stop in places])
-    return _COUNTERS.sub(b"", body) if body.startswith(b"[") or b"\n[" in body else body
+    return without_counters(body) if body.startswith(b"[") or b"\n[" in body else body
 
 
 def _order(bulk: BulkTable) -> array[int] | None:

@@ -12,16 +12,18 @@ one are the lines they were read from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import StateError
 from bpfilter.rules.model import Chain, Counters, Family, Table
 from bpfilter.rules.options import format_rule
-from bpfilter.rules.saved import format_chain
+from bpfilter.rules.saved import MAX_LINE_BYTES, format_chain
 
 OPENING = b"*filter\n"
 END = b"COMMIT\n"
+_COUNTERS = re.compile(rb"^\[[0-9]+:[0-9]+\] *", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,34 @@ class Lines:
         counted = zip(rules[::2], rules[1::2], self.rules(), strict=True)
         body = b"".join([b"[%d:%d] %b\n" % line for line in counted])
         return b"\n".join(declared) + body + END
+
+
+def cut(text: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
+    """Cut an iptables-save text into its chains, with what it gives as their policies, and a body.
+
+    Of the body it looks at the first line alone, for counters. None if this is not the filter
+    table alone, chains first.
+    """
+    start, end = text.find(OPENING), text.rfind(b"\n" + END) + 1
+    around = text[:start] + text[end + len(END) :]
+    if not 0 <= start < end or any(line[:1] not in b"#" for line in around.split(b"\n")):
+        return None
+    at = start + len(OPENING)
+    declared: dict[bytes, bytes] = {}
+    while text.startswith(b":", at):
+        line, _, _ = text[at : at + MAX_LINE_BYTES].partition(b"\n")
+        name, *policy = line[1:].split()
+        if not policy:
+            return None
+        declared[name] = policy[0]
+        at += len(line) + 1
+    body = text[at:end]
+    return declared, without_counters(body) if body.startswith(b"[") else body
+
+
+def without_counters(body: bytes) -> bytes:
+    """Give lines without the `[packets:bytes]` before each."""
+    return _COUNTERS.sub(b"", body)
 
 
 def head(chains: Iterable[Chain]) -> bytes:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bpfilter.compiler.target import Target
     from bpfilter.firewall.enforce import Verified
     from bpfilter.firewall.generation import Generation
-    from bpfilter.firewall.prepare import SavedText
+    from bpfilter.firewall.given import GivenText
     from bpfilter.firewall.status import Status
     from bpfilter.kernel.api import Kernel
 
@@ -75,7 +75,7 @@ class Firewall:
 
     def apply(
         self,
-        ruleset: Ruleset | SavedText,
+        ruleset: Ruleset | GivenText,
         *,
         source: str = "",
         counters: bool = False,
@@ -88,13 +88,26 @@ class Firewall:
         kernel's types again when many rulesets are applied. `progress` is told each step:
         reading, compiling, loading, switching.
         """
+        progress("reading")
+        if not isinstance(ruleset, Ruleset) and not counters:
+            edited = self._edited(ruleset, source, target)
+            if edited is not None:
+                return edited
         from bpfilter.firewall import enforce
 
-        progress("reading")
         rules = enforce.readable(ruleset)
         with self._store("change the firewall") as store:
             enforcing = enforce.Enforcing(store, ruleset.family, rules, self.wait_s, progress)
             return enforcing.apply(source=source, seed=counters, target=target)
+
+    # A large text that differs in a few rules from the one in force takes little.
+    def _edited(self, given: GivenText, source: str, target: Target | None) -> Generation | None:
+        if not given.is_large:
+            return None
+        from bpfilter.firewall import edit
+
+        with self._store("change the firewall") as store:
+            return edit.try_edit(store, self.wait_s, given, source, target)
 
     def apply_text(
         self,
@@ -109,13 +122,13 @@ class Firewall:
 
         `source` names the text in messages. Raises: RuleSyntaxError, RuleError as well.
         """
-        from bpfilter.firewall.prepare import SavedText
+        from bpfilter.firewall.given import GivenText
 
-        saved = SavedText(text, source, family)
+        saved = GivenText(text, source, family)
         return self.apply(saved, source=source, counters=counters, target=target)
 
     def verify(
-        self, ruleset: Ruleset | SavedText, *, progress: Callable[[str], None] = _silent
+        self, ruleset: Ruleset | GivenText, *, progress: Callable[[str], None] = _silent
     ) -> Verified:
         """Compile and load without attaching (a dry run); nothing is left in the kernel.
 

@@ -1,6 +1,6 @@
 """From rules, as text or as values, to what is loaded and what is kept of them.
 
-    SavedText or Ruleset → Readable → Prepared → loaded, and kept as Lines
+    GivenText or Ruleset → Readable → Prepared → loaded, and kept as Lines
 
 A large text is read into columns and compiled from these (large.py); the ordinary reader
 takes it if it holds anything out of the ordinary, and has the say about what is wrong.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Protocol
 
 from bpfilter.compiler.build import Compiled, compile_table
@@ -18,15 +17,13 @@ from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import RuleError, SourceError
 from bpfilter.firewall import counters
+from bpfilter.firewall.given import LARGE
 from bpfilter.firewall.lines import Lines, encode
 from bpfilter.firewall.policies import Policies, declare, undeclared
 from bpfilter.rules.check import check_ruleset
-from bpfilter.rules.model import TABLES, Chain, Family, Ruleset, Table
+from bpfilter.rules.model import TABLES, Chain, Ruleset, Table
 
 TABLE = "filter"
-
-#: Texts of so many lines are read into columns: it takes numpy, which takes 0.1 s to import.
-LARGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +38,8 @@ class Prepared:
     written: bytes
     policies: dict[str, str]
     rules: int
+    #: What the compiler needs to change rules in place, if their lines are in plain form.
+    layout: bytes = b""
 
 
 class Readable(Protocol):
@@ -55,32 +54,6 @@ class Readable(Protocol):
 
         Raises: as `compile_table`.
         """
-
-
-class SavedText:
-    """An iptables-save text, read when asked; `name` stands for its file in messages."""
-
-    def __init__(self, text: str | bytes, name: str, family: Family) -> None:
-        self.text = text
-        self.name = name
-        self.family = family
-
-    @cached_property
-    def readable(self) -> Readable:
-        """Raises: RuleSyntaxError, RuleError: the first fault, with the others as its notes."""
-        newline = b"\n" if isinstance(self.text, bytes) else "\n"
-        if self.text.count(newline) >= LARGE:  # type: ignore[arg-type]
-            from bpfilter.firewall.large import read_large
-
-            large = read_large(self.text, self.name, self.family, self._parsed)
-            if large is not None:
-                return large
-        return self._parsed()
-
-    def _parsed(self) -> Readable:
-        from bpfilter.rules.saved import parse_saved
-
-        return ParsedRules(parse_saved(self.text, self.name, self.family))
 
 
 class ParsedRules:

@@ -3,14 +3,19 @@
     <family>-<slot>.rules   its text (lines.py)
     <family>-<slot>.order   u32, the counter of each line; none: one by one after the policies
     <family>-<slot>.seed    counters that rules which are new begin with
+    <family>-<slot>.layout  what the compiler needs to edit it
     <family>-<slot>.json    Generation
     <family>-<slot>.base    counters carried over
 
 Counters are pairs of u64 (packets, bytes). All are written beside and renamed. The json file
-is there before the ruleset is put in force, and the three above it before that; the base file
+is there before the ruleset is put in force, and those above it before that; the base file
 comes after it, once the counters of the ruleset before stand still. A generation in force
 without a base file is one whose predecessor's counters are still to be carried over, by
 whichever command comes next.
+
+    <family>-<slot>.spare   Generation: what was in this slot, and has been edited since
+
+A slot with nothing but this has maps and programs that fit the next edit (edit.py).
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
 #: In the order in which they are removed: what has no description is nothing.
-_SUFFIXES = ("json", "base", "seed", "order", "rules")
+_SUFFIXES = ("json", "base", "seed", "order", "layout", "rules")
 
 _REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 _LOST = (
@@ -46,14 +51,21 @@ class Records:
         return read_generation(self._path(family, slot, "json"))
 
     def write(
-        self, generation: Generation, text: bytes, order: array[int] | None, seed: bytes | None
+        self,
+        generation: Generation,
+        text: bytes,
+        *,
+        order: array[int] | None = None,
+        seed: bytes = b"",
+        layout: bytes = b"",
     ) -> None:
         """Write all there is to know of a generation but its base; its description comes last."""
         self._replace(generation, "rules", text)
         if order is not None:
             self._replace(generation, "order", order.tobytes())
-        if seed is not None:
-            self._replace(generation, "seed", seed)
+        for suffix, data in (("seed", seed), ("layout", layout)):
+            if data:
+                self._replace(generation, suffix, data)
         self._replace(generation, "json", generation.to_json().encode())
 
     def text(self, generation: Generation) -> bytes:
@@ -93,13 +105,35 @@ class Records:
     def write_base(self, generation: Generation, base: bytes) -> None:
         self._replace(generation, "base", base)
 
+    def layout(self, generation: Generation) -> bytes:
+        """Give what the compiler wrote, empty if nothing. Raises: StateError."""
+        if not self._of(generation, "layout").exists():
+            return b""
+        return self._read(generation, "layout", _LOST)
+
     def has_any(self, family: Family, slot: int) -> bool:
-        """Say whether there is any file of a slot."""
+        """Say whether there is any file of a slot, but what tells of a spare one."""
         return any(self._path(family, slot, suffix).exists() for suffix in _SUFFIXES)
+
+    def spare(self, family: Family, slot: int) -> Generation | None:
+        """Give what was in a slot that has no more than maps and programs, None if it has."""
+        if self.has_any(family, slot):
+            return None
+        try:
+            return read_generation(self._path(family, slot, "spare"))
+        except StateError:
+            return None
+
+    def retire(self, family: Family, slot: int) -> None:
+        """Make a spare slot of one that has a description."""
+        json, spare = (self._path(family, slot, suffix) for suffix in ("json", "spare"))
+        self.kernel.rename(json, spare)
+        for suffix in _SUFFIXES:
+            self.kernel.remove(self._path(family, slot, suffix))
 
     def remove(self, family: Family, slot: int) -> None:
         """Remove all files of a slot."""
-        for suffix in _SUFFIXES:
+        for suffix in (*_SUFFIXES, "spare"):
             self.kernel.remove(self._path(family, slot, suffix))
 
     def _path(self, family: Family, slot: int, suffix: str) -> Path:

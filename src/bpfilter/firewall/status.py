@@ -86,7 +86,7 @@ def _family(store: Store, family: Family) -> FamilyStatus:
     aborted = 0
     unfinished = False
     if generation is not None:
-        aborted = store.live_packets(generation, COUNTER_ABORTED)
+        ((aborted, _),) = store.live_of(generation, [COUNTER_ABORTED])
         unfinished = not store.records.has_base(family, generation.slot)
         if not unfinished:
             try:

@@ -15,7 +15,7 @@ through /proc/1/root, so nothing goes away when it ends.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
@@ -221,11 +221,11 @@ class Store:
         with self._counted(generation) as memory:
             return counters.sum_cpus(memory, generation.counters_per_cpu, generation.cpus)
 
-    def live_packets(self, generation: Generation, counter: int) -> int:
-        """Give how many packets one counter of the kernel's has counted."""
+    def live_of(self, generation: Generation, of: Iterable[int]) -> list[tuple[int, int]]:
+        """Give what the kernel counted in some counters: packets, bytes."""
+        size = generation.counters_per_cpu, generation.cpus
         with self._counted(generation) as memory:
-            size = generation.counters_per_cpu, generation.cpus
-            return counters.sum_one(memory, *size, counter)[0]
+            return [counters.sum_one(memory, *size, counter) for counter in of]
 
     @contextmanager
     def _counted(self, generation: Generation) -> Iterator[mmap]:
@@ -250,6 +250,16 @@ class Store:
         with Map.open(self.kernel, self.pins / "programs") as table:
             for hook, program in programs.items():
                 table.update(dispatch.program_index(slot, family, hook), program.fd.number)
+
+    def has_programs(self, generation: Generation) -> bool:
+        """Say whether its programs are still where they were made selectable."""
+        with Map.open(self.kernel, self.pins / "programs") as table:
+            for program in generation.programs:
+                place = generation.slot, generation.family, Hook[program.hook]
+                found = table.lookup(dispatch.program_index(*place))
+                if found is None or int.from_bytes(found, "little") != program.id:
+                    return False
+        return True
 
     def has_slot(self, family: Family, slot: int) -> bool:
         """Say whether anything is there of a ruleset in a slot."""

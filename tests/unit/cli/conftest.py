@@ -15,7 +15,7 @@ from bpfilter.cli.main import main
 from bpfilter.errors import Error
 from bpfilter.firewall.enforce import Verified
 from bpfilter.firewall.generation import Generation, LoadedProgram
-from bpfilter.firewall.prepare import SavedText
+from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.status import FamilyStatus, HookStatus, Status
 from bpfilter.rules.model import Hook
 from bpfilter.rules.saved import parse_saved
@@ -47,7 +47,7 @@ class Outcome:
     err: str
 
 
-def values(saved: SavedText | Ruleset) -> Ruleset:
+def values(saved: GivenText | Ruleset) -> Ruleset:
     """Give what was to be put in force as values."""
     if isinstance(saved, Ruleset):
         return saved
@@ -74,7 +74,7 @@ class FakeFirewall:
 
     def apply(
         self,
-        saved: SavedText | Ruleset,
+        saved: GivenText | Ruleset,
         *,
         source: str = "",
         counters: bool = False,
@@ -90,7 +90,7 @@ class FakeFirewall:
         return self.generation(ruleset.family)
 
     def verify(
-        self, saved: SavedText | Ruleset, *, progress: Callable[[str], None] = print
+        self, saved: GivenText | Ruleset, *, progress: Callable[[str], None] = print
     ) -> Verified:
         if progress is not print:
             self.told(progress)
@@ -133,6 +133,9 @@ class FakeFirewall:
             counters_per_cpu=8,
             cpus=2,
             needs_conntrack=True,
+            lineage="0123456789abcdef",
+            free=(),
+            unused=8,
             programs=(LoadedProgram("INPUT", 11, 100, 800, 400, 1000),),
         )
 

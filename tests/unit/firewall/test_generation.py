@@ -24,6 +24,9 @@ GENERATION = Generation(
     counters_per_cpu=6,
     cpus=2,
     needs_conntrack=True,
+    lineage="0123456789abcdef",
+    free=(8, 5),
+    unused=9,
     programs=(LoadedProgram("INPUT", 7, 100, 800, 600, 5000),),
 )
 

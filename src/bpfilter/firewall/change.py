@@ -1,0 +1,196 @@
+"""What a text changes in the rules in force: a few rules that go or come, or too much for that.
+
+Every rule has a counter of its own, by which it is known. A rule that is in both texts keeps
+its counter, wherever it has moved; what is new gets one in which nothing counts.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from bpfilter.compiler.edit import Added, Removed
+from bpfilter.dataclass import dataclass
+from bpfilter.errors import SourceError
+from bpfilter.firewall import carry
+from bpfilter.firewall.counters import FIRST_RULE
+from bpfilter.firewall.differences import Hunk, hunks
+from bpfilter.firewall.generation import Generation
+from bpfilter.firewall.lines import Lines, cut, encode
+from bpfilter.firewall.spelling import Speller
+from bpfilter.rules.model import Jump, Rule
+from bpfilter.rules.options import RuleParser
+from bpfilter.source import Span
+
+#: A change of more lines than this is compiled as a whole.
+MOST_LINES = 64
+#: So many are looked for in the text one by one.
+_FEW = 8
+
+_START = b"-A %b"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`order` and `lines` are those of the new rules; `fresh` are counters that come into use."""
+
+    lines: Lines
+    order: array[int]
+    removed: tuple[Removed, ...]
+    added: tuple[Added, ...]
+    fresh: tuple[int, ...]
+    free: tuple[int, ...]
+    unused: int
+
+
+def change_of(
+    text: bytes, current: Generation, kept: Lines, order: array[int] | None
+) -> Change | None:
+    """Say how to make the rules of a text of those in force, None if it takes more than rules.
+
+    Whatever is not plain here, faults among them, is better told by compiling the text.
+    """
+    found = cut(text)
+    if found is None or not _is_same_head(found[0], current, kept):
+        return None
+    differ = hunks(kept.body, found[1], 2 * MOST_LINES)
+    if differ is None:
+        return None
+    if order is None:
+        order = array("I", range(FIRST_RULE, FIRST_RULE + current.rules))
+    return _Making(current, kept, Lines(kept.head, found[1]), differ, order).change()
+
+
+def _is_same_head(declared: Mapping[bytes, bytes], current: Generation, kept: Lines) -> bool:
+    policies = {encode(chain): encode(policy) for chain, policy in current.policies.items()}
+    own = {encode(chain) for chain in kept.chains()}.difference(policies)
+    kept_as_they_are = all(
+        declared.get(chain, b"-") in (b"-", policy) for chain, policy in policies.items()
+    )
+    return kept_as_they_are and own == declared.keys() - policies.keys()
+
+
+class _Making:
+    def __init__(
+        self,
+        current: Generation,
+        kept: Lines,
+        lines: Lines,
+        differ: list[Hunk],
+        order: array[int],
+    ) -> None:
+        self.current = current
+        self.kept = kept
+        self.lines = lines
+        self.hunks = differ
+        self.order = order
+        self.gone = [line for hunk in differ for line in hunk.gone]
+        self.come = [line for hunk in differ for line in hunk.come]
+        self.chains = set(kept.chains())
+
+    def change(self) -> Change | None:
+        went, came = self._read(self.gone), self._read(self.come)
+        if went is None or came is None or self._has_equals():
+            return None
+        counters = [at for hunk in self.hunks for at in self._of(hunk.old, len(hunk.gone))]
+        source = carry.pair(self.gone, self.come)
+        speller = Speller(self.current.family, self.chains)
+        carry.pair_by_meaning(source, self.gone, self.come, speller, speller)
+        free = list(self.current.free)
+        free += range(self.current.unused, self.current.counters_per_cpu)
+        fresh = free[: source.count(carry.NONE)]
+        if len(fresh) < source.count(carry.NONE):
+            return None
+        new = iter(fresh)
+        theirs = [next(new) if at == carry.NONE else counters[at] for at in source]
+        order = self._ordered(theirs)
+        left = set(counters) - set(theirs)
+        unused = max([self.current.unused, *(counter + 1 for counter in fresh)])
+        return Change(
+            self.lines,
+            order,
+            tuple(Removed(chain, at) for (chain, _), at in zip(went, counters, strict=True)),
+            tuple(self._added(came, order)),
+            tuple(fresh),
+            tuple(sorted({*self.current.free, *left}.difference(fresh))),
+            unused,
+        )
+
+    def _of(self, line: int, count: int) -> array[int]:
+        return self.order[line : line + count]
+
+    # Chains and rules of some lines; None if any is more than what can go or come alone.
+    def _read(self, lines: list[bytes]) -> list[tuple[str, Rule]] | None:
+        parser = RuleParser(self.current.family, "filter", self.chains)
+        found = [self._rule(parser, line) for line in lines]
+        read = [each for each in found if each is not None]
+        return read if len(read) == len(found) else None
+
+    def _rule(self, parser: RuleParser, line: bytes) -> tuple[str, Rule] | None:
+        text = line.decode("utf-8", "surrogateescape")
+        try:
+            command = parser.parse_line(text, Span("", 1, 1, len(text) + 1, text))
+        except SourceError:
+            return None
+        if command is None or command.letter != "A" or len(command.rules) != 1:
+            return None
+        if command.chain not in self.chains or not starts_plainly(line, command.chain):
+            return None
+        (rule,) = command.rules
+        return (command.chain, rule) if _stands_alone(rule) else None
+
+    # Of several equal rules the first keeps the first one's counter. Which of them went or came
+    # cannot be told from these lines alone.
+    def _has_equals(self) -> bool:
+        gone = Counter(self.gone)
+        changed = {*self.gone, *self.come}
+        if len(changed) > _FEW:
+            all_lines = Counter(self.kept.rules())
+            return any(all_lines[line] > gone[line] for line in changed)
+        return any(self.kept.body.count(line + b"\n") > gone[line] for line in changed)
+
+    def _ordered(self, theirs: list[int]) -> array[int]:
+        order = array("I")
+        at = taken = 0
+        for hunk in self.hunks:
+            order += self.order[at : hunk.old]
+            order += array("I", theirs[taken : taken + len(hunk.come)])
+            at = hunk.old + len(hunk.gone)
+            taken += len(hunk.come)
+        return order + self.order[at:]
+
+    def _added(self, came: list[tuple[str, Rule]], order: array[int]) -> Iterator[Added]:
+        rules = iter(came)
+        for hunk in self.hunks:
+            offset = hunk.offset
+            for number, line in enumerate(hunk.come, hunk.new):
+                chain, rule = next(rules)
+                before = self._before(chain, offset)
+                after = None if before is None else order[before]
+                yield Added(chain, rule, order[number], after)
+                offset += len(line) + 1
+
+    # The number of the last line of a chain before some place in the new text.
+    def _before(self, chain: str, offset: int) -> int | None:
+        body = self.lines.body
+        starts = [_START % encode(chain) + end for end in (b" ", b"\n")]
+        at = max(body.rfind(b"\n" + start, 0, offset) for start in starts)
+        if at < 0:
+            return 0 if offset and body.startswith(tuple(starts)) else None
+        return body.count(b"\n", 0, at + 1)
+
+
+def starts_plainly(line: bytes, chain: str) -> bool:
+    """Whether a rule's line starts with the chain it is in, as iptables-save writes that."""
+    start = _START % encode(chain)
+    return line == start or line.startswith(start + b" ")
+
+
+# What else of a ruleset may depend on such a rule: chains that are reached, what may be reached
+# from where, whether connections are tracked, whose users are meant.
+def _stands_alone(rule: Rule) -> bool:
+    target = rule.target
+    if isinstance(target, Jump) or (target is not None and target.chains()):
+        return False
+    return not any(match.TRACKS or match.chains() or match.asks_users() for match in rule.matches)
