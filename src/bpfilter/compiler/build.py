@@ -53,6 +53,8 @@ class Code:
     words: dict[Hook, frozenset[tuple[str, int]]]
     counters: int  # of one CPU
     search: Search | None = None
+    #: Hooks that lead to a chain with an index: the other programs do without the search.
+    searching: frozenset[Hook] = frozenset()
 
 
 def compile_table(table: Table, family: Family, target: Target) -> Compiled:
@@ -129,6 +131,6 @@ def _program(code: Code, target: Target, hook: Hook, cell_bytes: int) -> Program
             target,
             cells=cell_bytes // CELL_BYTES,
             counters=code.counters,
-            search=code.search,
+            search=code.search if hook in code.searching else None,
         ),
     )

@@ -53,6 +53,7 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
     edges = _edges(bulk, live)
     words: dict[Hook, frozenset[tuple[str, int]]] = {}
     reached: dict[int, None] = {}
+    leads_to: dict[Hook, set[int]] = {}
     used = [
         np.unique(bulk.shape[start:end]) for start, end in zip(bulk.starts, live, strict=False)
     ]
@@ -61,6 +62,7 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
             continue
         from_hook = _reach(number, edges)
         reached |= dict.fromkeys(from_hook)
+        leads_to[Hook[chain.name]] = set(from_hook)
         asked = {int(shape) for each in from_hook for shape in used[each]}
         words[Hook[chain.name]] = frozenset[tuple[str, int]]().union(
             *(shapes[shape].words for shape in asked)
@@ -72,9 +74,12 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
         raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
     counters = BulkCounters(bulk)
     number = COUNTER_FIRST + len(counters)
-    made = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus).run()
+    layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus)
+    made = layout.run()
+    searched = set(layout.searched)
+    searching = frozenset(hook for hook, chains in leads_to.items() if searched & chains)
     return assemble(
-        Code(bulk.family, frame, words, number, made.search),
+        Code(bulk.family, frame, words, number, made.search, searching),
         target,
         Table(bulk.name, bulk.chains),
         counters,
