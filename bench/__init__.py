@@ -8,4 +8,6 @@
     throughput.py  loading.py  testrun.py  memory.py      what is measured
     commands.py    launch.py                              whole processes
     results.py     figures  →  bars.py  report.py  plot.py
+
+Figures of a run that does not add up are not believed: it ends with an error.
 """
