@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bpfilter.compiler.index.rows import U64, Bools, Ints, Rows, classify, hash_rows
+from bpfilter.compiler.index.rows import U64, Ints, Rows, hash_rows
 from bpfilter.compiler.index.tuples import Tuples
 
 #: Entries of a tuple for each of its keys, at least.
@@ -36,7 +36,7 @@ def sort_rows(rows: Rows, tuples: Tuples) -> Buckets:
     masks = tuples.masks[0] if len(tuples) == 1 else tuples.masks[tuples.of]
     hashes = hash_rows(rows.values, masks)
     count = np.bincount(tuples.of, minlength=len(tuples))
-    bits = np.maximum(np.ceil(np.log2(count * ROOM)), 1).astype(np.int64)
+    bits = np.maximum(np.ceil(np.log2(np.maximum(count, 1) * ROOM)), 1).astype(np.int64)
     place, base = _places(hashes, tuples, bits)
     used = np.zeros(base[-1], np.bool_)
     used[place] = True
@@ -73,24 +73,3 @@ def _sorted(place: Ints) -> Ints:
     packed = place.astype(np.uint64) << np.uint64(32) | np.arange(len(place), dtype=np.uint64)
     packed.sort()
     return (packed & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
-def without_repeats(rows: Rows, buckets: Buckets) -> tuple[Buckets, Ints]:
-    """Leave out rows equal to an earlier one that hides them; give also the rows that do."""
-    place = np.flatnonzero(np.repeat(buckets.count > 1, buckets.count))
-    which = buckets.row[place]
-    if not rows.hides[which].any():
-        return buckets, which[:0]
-    _, group = classify(rows.box(which))
-    hider = np.full(len(which), len(rows))
-    np.minimum.at(hider, group, np.where(rows.hides[which], which, len(rows)))
-    hidden = hider[group] < which
-    keep = np.ones(len(buckets.row), np.bool_)
-    keep[place[hidden]] = False
-    return _kept(buckets, keep), np.unique(hider[group][hidden])
-
-
-def _kept(buckets: Buckets, keep: Bools) -> Buckets:
-    # no run is left empty: what hides others stays
-    start = np.concatenate([[0], np.cumsum(keep)])[buckets.start]
-    return Buckets(buckets.base, buckets.bits, buckets.row[keep], start, buckets.entry)

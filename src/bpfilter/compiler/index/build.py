@@ -8,7 +8,7 @@ import numpy as np
 
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
-from bpfilter.compiler.index.buckets import Buckets, sort_rows, without_repeats
+from bpfilter.compiler.index.buckets import Buckets, sort_rows
 from bpfilter.compiler.index.cuts import RUN, Forest, grow
 from bpfilter.compiler.index.pieces import pieces_of
 from bpfilter.compiler.index.pruners import choose_pruners, write_pruners
@@ -43,9 +43,9 @@ def build_index(rows: Rows, words: KeyWords, blob: Blob, end_pc: int) -> Index:
     before = blob.size
     if not len(rows):
         return Index(layout.DESCRIPTOR.pack(0, end_pc, 0, 0, 0, 0, 0, 0), 0, 0, 0, 0, 0, 0)
-    tuples = choose_tuples(rows, words)
+    tuples = choose_tuples(rows)
     pruners = choose_pruners(rows, tuples)
-    buckets, hiders = without_repeats(rows, sort_rows(rows, tuples))
+    buckets = sort_rows(rows, tuples)
     is_long = buckets.count > RUN
     short = np.repeat(~is_long, buckets.count)
     forest = _grow(rows, words, tuples, buckets, is_long)
@@ -60,27 +60,27 @@ def build_index(rows: Rows, words: KeyWords, blob: Blob, end_pc: int) -> Index:
     start = np.concatenate([[0], np.cumsum(buckets.count[~is_long])])
     entries[buckets.entry[~is_long]] = write_runs(records, start, buckets.row[short], blob)
     entries[buckets.entry[is_long]] = write_forest(forest, records, blob)
-    hiders = np.union1d(hiders, forest.hiders)
     tuple_at = _write_tuples(tuples, buckets, longest, blob.append(entries), words.count, blob)
     pruner_at = write_pruners(pruners, words.count, blob)
+    used = longest > 0
     descriptor = layout.DESCRIPTOR.pack(
-        (1 << len(tuples)) - 1,
+        sum(1 << t for t in range(len(tuples)) if used[t]),
         end_pc,
         len(pruners),
         tuple_at,
         pruner_at,
         len(tuples),
-        blob.append(rows.order[hiders]),
-        len(hiders),
+        blob.append(rows.order[forest.hiders]),
+        len(forest.hiders),
     )
     seen = np.zeros(len(rows), np.bool_)
     seen[buckets.row[short]] = True
     seen[forest.row] = True
     return Index(
         descriptor=descriptor,
-        tuples=len(tuples),
+        tuples=int(used.sum()),
         pruners=len(pruners),
-        steps=len(pruners) + int((longest + 1).sum()),
+        steps=len(pruners) + int((longest + used).sum()),
         records=int(short.sum()) + len(forest.row),
         bytes=blob.size - before,
         hidden=int(np.count_nonzero(~seen)),

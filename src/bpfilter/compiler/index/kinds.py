@@ -65,4 +65,5 @@ class Kinds:
                 every[name][exact] = 0, 0xFFFF
         words = every.view(np.uint32).reshape(len(rows), KIND_BYTES // 4)
         first, kind_of = classify([words[:, k] for k in range(COMPARED_MAX + 3)])
-        return every[first], kind_of
+        # as plain bytes: numpy does not copy the room between members
+        return every.view(f"V{KIND_BYTES}")[first], kind_of

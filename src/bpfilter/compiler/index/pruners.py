@@ -1,8 +1,9 @@
-"""Which tuples need no probe: a bitmap for each value of one masked word.
+"""Which tuples need no probe: a bitmap for each value of one masked word, or of some.
 
-A candidate is one key word under one mask. For the packets of a sample, drawn from the
-rows, each candidate tells which tuples it leaves; those are chosen, one after the other,
-that together leave the fewest.
+For the packets of a sample, drawn from the rows, each candidate tells which tuples it
+leaves. Those are chosen, one after the other, that save the most probes for what they cost
+themselves: a table that is small enough for a near cache, though values share bitmaps in
+it, may be better than one that leaves fewer tuples.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.buckets import table_bits
 from bpfilter.compiler.index.rows import U32, U64, Bools, Rows, hash_rows
-from bpfilter.compiler.index.tuples import Tuples
+from bpfilter.compiler.index.tuples import PROBE_NS, Tuples
 
 #: Packets in the sample.
 SAMPLE = 1024
-#: What a probe and a pruner take, in ns; a table that outgrows a cache takes more.
-PROBE_NS = 25.0
+#: What a pruner takes, in ns, and each time its table has twice as many entries as fit into
+#: the nearest cache.
 PRUNER_NS = 6.0
-#: Entries of a table: a pruner is to fit into a near cache.
+FAR_NS, NEAR_BITS = 3.0, 11
 BITS_MAX = 17
+#: Candidates of several words.
+JOINT = 12
 #: With fewer tuples there is nothing to leave out.
 TUPLES_MIN = 3
 
@@ -50,7 +53,11 @@ def choose_pruners(rows: Rows, tuples: Tuples) -> list[Pruner]:
     words, bound = _sample(rows)
     # a search stops at tuples behind the row that the packet was drawn from
     within = tuples.min_order[None] <= bound[:, None]
-    found = [_make(rows, tuples, masks) for masks in _candidates(tuples)]
+    found = [
+        pruner
+        for masks in _single(tuples) + _joint(tuples)
+        for pruner in _sizes(_make(rows, tuples, masks))
+    ]
     left = [_unpack(pruner.leaves(words), len(tuples)) & within for pruner in found]
     chosen: list[Pruner] = []
     alive = within
@@ -70,8 +77,7 @@ def choose_pruners(rows: Rows, tuples: Tuples) -> list[Pruner]:
 
 
 def _price(pruner: Pruner) -> float:
-    # tables of 2^12 sets fit into the first cache
-    return PRUNER_NS * (1 + max(0, pruner.bits - 12) / 5)
+    return PRUNER_NS + FAR_NS * max(0, pruner.bits - NEAR_BITS)
 
 
 def _sample(rows: Rows) -> tuple[U32, U32]:
@@ -83,8 +89,8 @@ def _sample(rows: Rows) -> tuple[U32, U32]:
     return rows.values[which] | noise & ~rows.masks[which], rows.order[which]
 
 
-def _candidates(tuples: Tuples) -> list[U32]:
-    # halves of words (ports), prefixes by bytes, and what tuples test of a word
+def _single(tuples: Tuples) -> list[U32]:
+    # prefixes of one word, and halves: ports
     out = []
     for k in range(tuples.masks.shape[1]):
         of_word = tuples.masks[:, k]
@@ -94,6 +100,29 @@ def _candidates(tuples: Tuples) -> list[U32]:
                 masks = np.zeros(tuples.masks.shape[1], np.uint32)
                 masks[k] = mask
                 out.append(masks)
+    return out
+
+
+def _joint(tuples: Tuples) -> list[U32]:
+    # what two tuples have in common, if that is of several words: for most tuples first
+    pairs = tuples.masks[:, None] & tuples.masks[None]
+    every = pairs.reshape(-1, tuples.masks.shape[1])
+    different = np.unique(every[np.count_nonzero(every, axis=1) > 1], axis=0)
+    applies = ((tuples.masks[:, None] & different[None]) == different[None]).all(axis=2)
+    best = np.argsort(-applies.sum(axis=0), kind="stable")[:JOINT]
+    return [
+        masks
+        for masks, many in zip(different[best], applies.sum(axis=0)[best], strict=True)
+        if many > 1
+    ]
+
+
+def _sizes(pruner: Pruner) -> list[Pruner]:
+    # also with four and sixteen bitmaps in one
+    out = [pruner]
+    for bits in range(pruner.bits - 2, max(NEAR_BITS, pruner.bits - 4) - 1, -2):
+        sets = np.bitwise_or.reduce(pruner.sets.reshape(1 << bits, -1), axis=1)
+        out.append(Pruner(pruner.masks, sets, bits, pruner.always))
     return out
 
 

@@ -42,13 +42,14 @@ def write_runs(records: U32, start: Ints, row: Ints, blob: Blob) -> U32:
     width, head = records.shape[1], layout.LONG_RUN.size // 4
     size = np.where(again, 0, count * width + head * is_long)  # u32s
     end = np.cumsum(size)
-    stream = np.empty(int(end[-1]) if len(end) else 0, np.uint32)
-    header = (end - size)[is_long & ~again]
-    where = np.ones(len(stream), np.bool_)
-    where[header], where[header + 1] = False, False
-    stream[where] = records[row[np.repeat(~again, count)]].reshape(-1)
-    long = count[is_long & ~again]
-    stream[header], stream[header + 1] = long, 1 << np.log2(np.maximum(long, 1)).astype(np.int64)
+    stream = records.take(row[np.repeat(~again, count)], axis=0).reshape(-1)
+    headed = is_long & ~again
+    if headed.any():
+        long = count[headed]
+        headers = np.column_stack([long, 1 << np.log2(long).astype(np.int64)])
+        # np.insert counts in what was there before
+        before = (end - size)[headed] - head * np.arange(len(long))
+        stream = np.insert(stream, np.repeat(before, head), headers.reshape(-1))
     unit = blob.append(stream) // layout.UNIT + end - size
     # the run before one that is not written starts where the last that is does
     unit = unit[np.maximum.accumulate(np.where(again, 0, np.arange(len(count))))]

@@ -1,23 +1,20 @@
 """Which tuples there are, and in which one each row is.
 
 Every tuple may cost a packet a probe, and every bit that a tuple does not look at puts more
-rows into its buckets. Mask vectors that may become tuples are first opened one after the
-other, each time the one that saves most (the greedy way to place facilities), by a rough
-estimate. Then they are closed again as long as that saves time by a better one (weigh.py).
+rows into its buckets. Both are estimated on a sample of rows; tuples are then opened one
+after the other, each time the one that saves most (the greedy way to place facilities).
 """
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.compiler.index.layout import MULTIPLIERS, TUPLES_MAX
-from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, KeyWords, Rows, classify
-from bpfilter.compiler.index.weigh import RECORD_NS, Scales
+from bpfilter.compiler.index.layout import MULTIPLIERS, ORDER_NONE, TUPLES_MAX
+from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, Rows, classify
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -25,8 +22,9 @@ Floats: TypeAlias = NDArray[np.float64]
 SAMPLE = 3000
 CLIENTS = 320
 CANDIDATES = 240
-#: A probe costs so much to begin with, in ns: little, as it is the best of many that stay.
-OPEN_NS = 1.0
+#: What a packet pays for a probe, and for a record, in ns.
+PROBE_NS = 20.0
+RECORD_NS = 3.0
 #: A table of 2^14 places tells well enough who shares a bucket, or a value.
 _PLACE_BITS = 14
 
@@ -37,14 +35,17 @@ class Tuples:
 
     masks: U32  # [T, K]
     of: Ints  # [n]
-    min_order: U32  # [T]
+    min_order: U32  # [T], ORDER_NONE without rows
 
     def __len__(self) -> int:
         return len(self.masks)
 
 
-def choose_tuples(rows: Rows, words: KeyWords) -> Tuples:
-    """Choose at most TUPLES_MAX tuples; a tuple's mask is part of the masks of all its rows."""
+def choose_tuples(rows: Rows) -> Tuples:
+    """Choose at most TUPLES_MAX tuples; a tuple's mask is part of the masks of all its rows.
+
+    One that tests nothing is always there, if need be without rows: edits may want it.
+    """
     if (rows.masks == rows.masks[0]).all():
         return _in_order(rows, rows.masks[:1], np.zeros(len(rows), np.int64))
     first, of = classify(list(rows.masks.T))
@@ -53,9 +54,7 @@ def choose_tuples(rows: Rows, words: KeyWords) -> Tuples:
     candidates = _candidates(clients, np.bincount(of))
     serve, price = _estimate(rows, of, clients, candidates)
     opened = _open(serve, price)
-    chosen = _close(opened, serve, candidates, Scales(rows, of, len(clients), words))
-    masks, of_client = np.unique(chosen, return_inverse=True)
-    return _in_order(rows, candidates[masks], of_client.reshape(-1)[of])
+    return _in_order(rows, candidates[opened], serve[opened].argmin(axis=0)[of])
 
 
 def _simplified(natural: U32, count: Ints) -> tuple[U32, Ints]:
@@ -109,17 +108,18 @@ def _estimate(rows: Rows, of: Ints, clients: U32, candidates: U32) -> tuple[Floa
     price = np.zeros(len(candidates))
     for number, (masks, fit) in enumerate(zip(candidates, fits, strict=True)):
         there = fit[client]
-        places = [_places(values, masks, k) for k in np.flatnonzero(masks)]
+        places = [_places(values, masks, k) for k in np.flatnonzero(masks).tolist()]
         crowd = _crowd(sum(places), there, weight)
         cost = np.bincount(client, weight * crowd * RECORD_NS, len(clients))
         serve[number, fit] = cost[fit]
-        price[number] = OPEN_NS * (weight * _probed(places, there)).sum()
+        price[number] = PROBE_NS * (weight * _probed(places, there)).sum()
     return serve, price
 
 
 def _places(values: U32, masks: U32, k: int) -> U64:
     # the part of the hash that is one word's
-    return (values[:, k] & masks[k]).astype(np.uint64) * np.uint64(MULTIPLIERS[k])
+    words: U64 = (values[:, k] & masks[k]).astype(np.uint64)
+    return words * np.uint64(MULTIPLIERS[k])
 
 
 def _crowd(hashes: U64 | int, there: Bools, weight: Floats) -> Floats:
@@ -167,48 +167,16 @@ def _open(serve: Floats, price: Floats) -> list[int]:
     return opened
 
 
-def _close(opened: list[int], serve: Floats, candidates: U32, scales: Scales) -> Ints:
-    """Close tuples while that saves time, the best first; give the candidate of each client.
-
-    What closing saves mostly shrinks as others close, so it is looked at again only when
-    it is the best.
-    """
-    chosen = np.array(opened)[serve[opened].argmin(axis=0)]
-    cost = {t: scales.weigh(candidates[t], np.flatnonzero(chosen == t)) for t in opened}
-
-    def moved(closing: int) -> tuple[float, Ints]:
-        # what is saved, and the candidates of clients then
-        then = chosen.copy()
-        mine = np.flatnonzero(chosen == closing)
-        rest = np.array([t for t in cost if t != closing])
-        then[mine] = rest[serve[np.ix_(rest, mine)].argmin(axis=0)]
-        if np.isinf(serve[then[mine], mine]).any():
-            return -np.inf, then
-        saved = cost[closing]
-        for t in np.unique(then[mine]).tolist():
-            saved += cost[t] - scales.weigh(candidates[t], np.flatnonzero(then == t))
-        return saved, then
-
-    queue = [(-np.inf, t) for t in opened]
-    while len(cost) > 1 and queue:
-        _, closing = heapq.heappop(queue)
-        saved, then = moved(closing)
-        if saved > 0 and queue and -saved > queue[0][0]:
-            heapq.heappush(queue, (-saved, closing))
-        elif saved > 0:
-            for t in np.unique(then[chosen == closing]).tolist():
-                cost[t] = scales.weigh(candidates[t], np.flatnonzero(then == t))
-            del cost[closing]
-            chosen = then
-    return chosen
-
-
 def _in_order(rows: Rows, masks: U32, of: Ints) -> Tuples:
     # rows ascend, so a tuple's first row has its lowest order
     first = np.full(len(masks), len(rows))
-    np.minimum.at(first, of, np.arange(len(rows)))
+    first[of[::-1]] = np.arange(len(rows))[::-1]
     order = np.argsort(first)
     order = order[first[order] < len(rows)]
     place = np.zeros(len(masks), np.int64)
     place[order] = np.arange(len(order))
-    return Tuples(masks[order], place[of], rows.order[first[order]])
+    masks, min_order = masks[order], rows.order[first[order]]
+    if masks.any(axis=1).all() and len(masks) < TUPLES_MAX:
+        masks = np.concatenate([masks, np.zeros((1, masks.shape[1]), np.uint32)])
+        min_order = np.append(min_order, np.uint32(ORDER_NONE))
+    return Tuples(masks, place[of], min_order)
