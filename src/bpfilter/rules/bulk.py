@@ -46,13 +46,12 @@ def _source(text: str, name: str) -> Text | None:
         return None
     if not text.isascii() and encoded.decode("utf-8", "surrogateescape") != text:
         return None
-    lines = encoded.count(b"\n") + 1
     data = encoded + b"\n" * lexing.PADDING
     array = np.frombuffer(data, np.uint8)
-    controls = np.count_nonzero(array[: len(encoded)] < ord(" "))
-    if controls != lines - 1 + encoded.count(b"\t") + encoded.count(b"\r"):
+    ends = np.flatnonzero(array == ord("\n"))[: 1 - lexing.PADDING]
+    controls = np.count_nonzero(array[: len(encoded)] < ord(" ")) - (len(ends) - 1)
+    if controls and controls != encoded.count(b"\t") + encoded.count(b"\r"):
         return None
-    ends = np.flatnonzero(array == ord("\n"))[:lines]
     longest = int(np.diff(ends, prepend=-1).max()) - 1
     return Text(name, data, ends) if longest <= MAX_LINE_BYTES else None
 

@@ -166,14 +166,20 @@ class BulkTable(Columns):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Make many objects without a look for circles of them, which is a third of the time."""
-    was_enabled = gc.isenabled()
+    """Make many objects without a look for circles of them, which is a third of the time.
+
+    Nor is it made up for afterwards: the objects count as old ones.
+    """
+    if not gc.isenabled() or gc.get_freeze_count():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
 
 
 def _packed(words: NDArray[np.uint32]) -> bytes:
