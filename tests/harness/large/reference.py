@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +60,17 @@ class Packets:
         return len(self.length)
 
     def take(self, which: Ints) -> Packets:
-        columns = (self.data, self.length, self.hook)
-        beside = (self.iif, self.oif, self.mark, self.state)
+        """Give some of the packets."""
         return Packets(
             self.version,
-            *(column[which] for column in columns),
+            self.data[which],
+            self.length[which],
+            self.hook[which],
             self.names,
-            *(column[which] for column in beside),
+            self.iif[which],
+            self.oif[which],
+            self.mark[which],
+            self.state[which],
         )
 
     def read(self, at: Ints, width: int, which: Ints | None = None) -> Ints:
@@ -235,7 +238,7 @@ class Judge:
         dropped = [no_one]
         if rule.protocol is not None:
             alive = _drop(alive, p.upper.lost[alive], dropped)
-            alive = alive[(p.upper.protocol[alive] == rule.protocol) ^ rule.protocol_inverted]
+            alive = _kept(alive, p.upper.protocol[alive] == rule.protocol, rule.protocol_inverted)
         if rule.fragment is not None:
             alive = alive[(p.upper.fragment[alive] != 0) == rule.fragment]
         for match in rule.matches:
@@ -250,10 +253,10 @@ class Judge:
             case Comment():
                 return alive
             case Mark(value, mask, inverted):
-                return alive[((p.mark[alive] & np.uint32(mask)) == value) ^ inverted]
+                return _kept(alive, (p.mark[alive] & np.uint32(mask)) == value, inverted)
             case State(names, inverted):
                 asked = sum(STATES[name] for name in names)
-                return alive[((p.state[alive] & asked) != 0) ^ inverted]
+                return _kept(alive, (p.state[alive] & asked) != 0, inverted)
             case Ports():
                 if match.protocol == "tcp" and p.version == 4:
                     alive = _drop(alive, upper.fragment[alive] == 1, dropped)
@@ -267,13 +270,17 @@ class Judge:
                 fits = upper.kind[alive] == match.kind
                 if match.code is not None:
                     fits &= upper.code[alive] == match.code
-                return alive[fits ^ match.inverted]
+                return _kept(alive, fits, match.inverted)
 
     # Later fragments match nothing; what is too short for the header is dropped.
     def _header(self, alive: Ints, size: int, dropped: list[Ints]) -> Ints:
         p = self.packets
         alive = alive[p.upper.fragment[alive] == 0]
         return _drop(alive, p.length[alive] < p.upper.at[alive] + size, dropped)
+
+
+def _kept(alive: Ints, fits: Bools, inverted: bool) -> Ints:
+    return alive[~fits if inverted else fits]
 
 
 def _drop(alive: Ints, doomed: Bools, dropped: list[Ints]) -> Ints:
@@ -309,8 +316,8 @@ def _within(numbers: Ints, span: Span) -> Bools:
     return (numbers >= span[0]) & (numbers <= span[1])
 
 
-def _ports(match: Ports, upper: Upper, alive: Ints) -> Any:
-    fits: Any = np.ones(len(alive), np.bool_)
+def _ports(match: Ports, upper: Upper, alive: Ints) -> Bools:
+    fits = np.ones(len(alive), np.bool_)
     if match.source:
         fits &= _within(upper.source_port[alive], match.source) ^ match.source_inverted
     if match.target:
@@ -321,8 +328,8 @@ def _ports(match: Ports, upper: Upper, alive: Ints) -> Any:
     return fits
 
 
-def _multiport(match: Multiport, upper: Upper, alive: Ints) -> Any:
-    fits: Any = np.zeros(len(alive), np.bool_)
+def _multiport(match: Multiport, upper: Upper, alive: Ints) -> Bools:
+    fits = np.zeros(len(alive), np.bool_)
     for span in match.spans:
         if match.which != "dports":
             fits |= _within(upper.source_port[alive], span)

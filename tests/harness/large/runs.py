@@ -23,21 +23,25 @@ from bpfilter.abi.bpf import Command, MapFlags, MapType
 from bpfilter.asm.insn import R1, R2, Size
 from bpfilter.bpf.program import hook_state
 from bpfilter.bpf.spec import MapSpec
-from bpfilter.compiler import build
+from bpfilter.compiler import build, bulk_layout
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
+from bpfilter.compiler.frame import Frame
+from bpfilter.compiler.index.build import build_index
+from bpfilter.compiler.index.emit import Search
+from bpfilter.compiler.index.layout import KeyWords
 from bpfilter.compiler.loop import NF_ACCEPT
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target
-from bpfilter.dataclass import replace
+from bpfilter.dataclass import dataclass, replace
 from bpfilter.firewall import apply, counters
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.plan import fields
 from bpfilter.rules.bulk import read_bulk
 from bpfilter.rules.model import Family, Hook
-from tests.harness.large.reference import Bools, Ints, Judgement, Packets
+from tests.harness.large.reference import Bools, Ints, Packets
 from tests.harness.large.rules import HOOKS, Ruleset
 
 AROUND_MAP = "around"
@@ -59,16 +63,33 @@ def family_of(version: int) -> Family:
     return Family.IPV4 if version == 4 else Family.IPV6
 
 
-def compile_large(ruleset: Ruleset, target: Target) -> Compiled:
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A compiled table, what its programs know of packet words, and what its index hashes."""
+
+    compiled: Compiled
+    frame: Frame
+    search: Search
+    key: KeyWords
+
+
+def compile_large(ruleset: Ruleset, target: Target, around: bool = True) -> Large:
     """Compile as a large table; packets' surroundings are then read from AROUND_MAP."""
-    family = family_of(ruleset.version)
-    tables = read_bulk(ruleset.text(), "large", family)
+    tables = read_bulk(ruleset.text(), "large", family_of(ruleset.version))
     assert tables is not None, "not read as columns"
-    emit = partial(emit_program, override=_read_around)
-    with mock.patch.object(build, "emit_program", emit):
+    emitted = partial(emit_program, override=_read_around) if around else emit_program
+    with (
+        mock.patch.object(build, "emit_program", wraps=emitted) as emit,
+        mock.patch.object(bulk_layout, "build_index", wraps=build_index) as index,
+    ):
         compiled = compile_bulk(tables["filter"], target)
-    around = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * WORDS, 1, MapFlags.MMAPABLE)
-    return replace(compiled, maps=compiled.maps | {AROUND_MAP: around})
+    assert index.called, "no chain is searched"
+    _, key, *_ = index.call_args.args
+    _, _, frame, *_ = emit.call_args.args
+    if around:
+        spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * WORDS, 1, MapFlags.MMAPABLE)
+        compiled = replace(compiled, maps=compiled.maps | {AROUND_MAP: spec})
+    return Large(compiled, frame, emit.call_args.kwargs["search"], key)
 
 
 def _read_around(p: Prologue) -> None:
@@ -167,16 +188,3 @@ class Runs:
 def loaded(kernel: LinuxKernel, compiled: Compiled, target: Target) -> Iterator[Runs]:
     with ExitStack() as stack:
         yield Runs(kernel, compiled, apply.load(kernel, stack, compiled, target))
-
-
-def expected_counts(judged: Judgement) -> dict[tuple[str, int], tuple[int, int]]:
-    """Give a judgement's counters as `Runs.counted` does."""
-    found = {(hook, 0): _pair(count) for hook, count in judged.policies.items()}
-    for chain, rules in judged.rules.items():
-        found |= {(chain, number): _pair(count) for number, count in enumerate(rules, 1)}
-    return found
-
-
-def _pair(count: Ints) -> tuple[int, int]:
-    packets, size = count.tolist()
-    return packets, size

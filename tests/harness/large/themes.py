@@ -32,6 +32,8 @@ ICMP_TYPES = {4: (0, 3, 8, 11), 6: (1, 3, 4, 128, 129)}
 MARKS = (0, 1, 2, 0x10, 0xFF, 0x80000001)
 INTERFACES = ("eth0", "eth1", "eth+", "e+", "lo", "wlan0", "eth12", "eth", "ethernet-islong")
 COMMENTS = ("web", "a b", "0123456789" * 20, "-j DROP", "it's", "x")
+#: Levels of user chains.
+DEPTH = 6
 WORDS_OF_STATES = (("NEW",), ("ESTABLISHED", "RELATED"), ("INVALID",), ("RELATED",))
 
 
@@ -86,6 +88,16 @@ class Pen:
 
     def destination(self, lengths: Sequence[int] = ()) -> Address:
         return self.network(self.space.destinations, lengths or PREFIXES[self.version])
+
+    def like(self, address: Address, source: bool) -> Address:
+        """Draw an address that tests as many words as another does."""
+        words = -(-address.mask.bit_count() // 32)
+        lengths = [n for n in PREFIXES[self.version] if -(-n // 32) == words]
+        found = self.source(lengths) if source else self.destination(lengths)
+        holed = address.mask != prefix_mask(address.mask.bit_count(), self.version)
+        return replace(
+            found, mask=address.mask if holed else found.mask, inverted=address.inverted
+        )
 
     def host(self, source: bool) -> Address:
         return (self.source if source else self.destination)((bits_of(self.version),))
@@ -288,14 +300,30 @@ def stateful(pen: Pen) -> Rule:
     return replace(rule, matches=both[0] + both[1])
 
 
+def another(pen: Pen, rule: Rule) -> Rule:
+    """Draw a rule with the same tests, of other networks and ports."""
+    source = rule.source and pen.like(rule.source, True)
+    destination = rule.destination and pen.like(rule.destination, False)
+    matches = tuple(_another_match(pen, match) for match in rule.matches)
+    return replace(rule, source=source, destination=destination, matches=matches)
+
+
+def _another_match(pen: Pen, match: Match) -> Match:
+    if isinstance(match, Ports):
+        return replace(
+            match, source=match.source and pen.span(), target=match.target and pen.span()
+        )
+    return match
+
+
 @dataclass(frozen=True, slots=True)
 class Theme:
     """How rules are drawn, and put together.
 
     Shares are of all rules: `same` repeats an earlier one, often with another target;
     `any` asks nothing and has no verdict; `calls` jumps to a small chain. `chains` are
-    user chains, of which `large` get rules as the base chain; `depth` says how far down
-    they nest.
+    user chains, of which `large` get as many rules as a base chain. With `shapes`, rules
+    differ from so many others in networks and ports alone.
     """
 
     name: str
@@ -305,6 +333,7 @@ class Theme:
     calls: float = 0.02
     chains: int = 4
     large: int = 1
+    shapes: int = 0
 
 
 THEMES = (
@@ -313,16 +342,17 @@ THEMES = (
     Theme("ranges", ranges),
     Theme("covering", covering),
     Theme("both-ranges", both_ranges),
-    Theme("equal-keys", equal_keys),
-    Theme("negations", negations),
-    Theme("interfaces", interfaces),
-    Theme("holes", holes),
-    Theme("everything", everything),
-    Theme("stateful", stateful),
+    Theme("equal-keys", equal_keys, shapes=40),
+    Theme("negations", negations, shapes=40),
+    Theme("interfaces", interfaces, shapes=40),
+    Theme("holes", holes, shapes=60),
+    Theme("everything", everything, shapes=60),
+    Theme("stateful", stateful, shapes=40),
     Theme("repeated", nested, same=0.6),
     Theme("unconditional", nested, any=0.3),
-    Theme("chains", nested, calls=0.3, chains=60, large=3),
-    Theme("many-large-chains", everything, calls=0.1, chains=20, large=12),
+    Theme("chains", nested, calls=0.3, chains=30, large=3),
+    Theme("many-large-chains", everything, calls=0.1, chains=20, large=12, shapes=40),
+    Theme("no-two-alike", everything),
 )
 
 
@@ -333,12 +363,16 @@ def draw_ruleset(theme: Theme, version: int, size: int, seed: int, space: Space)
 
 
 class _Draft:
-    """Chains jump to later ones only, so there is no loop."""
+    """Chains are on levels and jump to lower ones only, so there is no loop."""
 
     def __init__(self, theme: Theme, pen: Pen) -> None:
         self.theme = theme
         self.pen = pen
         self.names = [*HOOKS, *(f"chain{number}" for number in range(theme.chains))]
+        deep = min(DEPTH, theme.chains)
+        levels = (1 + number * deep // theme.chains for number in range(theme.chains))
+        self.level = [0] * len(HOOKS) + [*levels]
+        self.palette = [theme.rule(pen) for _ in range(theme.shapes)]
 
     def run(self, size: int) -> Ruleset:
         rng, theme = self.pen.rng, self.theme
@@ -365,11 +399,17 @@ class _Draft:
         pen, theme = self.pen, self.theme
         if pen.chance(theme.any):
             return Rule(protocol=TCP if pen.chance(0.2) else None)
-        rule = theme.rule(pen)
-        later = self.names[max(number + 1, len(HOOKS)) :]
+        if self.palette:
+            rule = another(pen, pen.rng.choice(self.palette))
+        else:
+            rule = theme.rule(pen)
+        later = self._below(self.level[number])
         if later and pen.chance(theme.calls):
             rule = replace(rule, target=pen.rng.choice(later), goto=pen.chance(0.25))
         return rule
+
+    def _below(self, level: int) -> list[str]:
+        return [name for name, its in zip(self.names, self.level, strict=True) if its > level]
 
     def _connect(self, made: Ruleset) -> None:
         # Nearly every chain is jumped to, by a rule that asks little.
@@ -377,7 +417,8 @@ class _Draft:
         for number, name in enumerate(self.names[len(HOOKS) :], len(HOOKS)):
             if rng.random() < 0.05:
                 continue
-            caller = rng.choice(self.names[max(0, number - 12) : number])
+            above = [n for n in range(number) if self.level[n] == self.level[number] - 1]
+            caller = self.names[rng.choice(above)]
             rule = Rule(target=name)
             if rng.random() < 0.5:
                 rule = replace(rule, protocol=rng.choice((TCP, UDP)))

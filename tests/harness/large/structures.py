@@ -1,0 +1,218 @@
+"""What an index is made of, as read from its bytes, and the packets that cost it most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bpfilter.compiler.bulk_layout import CELL
+from bpfilter.compiler.cells import Op
+from bpfilter.compiler.index import layout
+from bpfilter.compiler.index.emit import INDEX_MAP
+from bpfilter.compiler.index.walk import Packet, walk
+from bpfilter.compiler.loop import CELLS_MAP
+from bpfilter.plan import fields
+from tests.harness.large.reference import Ints, Packets
+from tests.harness.large.runs import Large, around_words
+
+Words = NDArray[np.uint32]
+
+
+@dataclass(eq=False)
+class Tuple:
+    """A tuple: masks, and for each of its buckets the most steps it may take."""
+
+    masks: Words
+    shift: int
+    cost: Ints
+
+
+@dataclass(eq=False)
+class View:
+    """The index of a chain in one view: its descriptor, and what that leads to."""
+
+    descriptor: int
+    tuples: list[Tuple]
+    pruners: int
+    cuts: int = 0
+    long_runs: int = 0
+
+
+def chains(large: Large) -> dict[str, list[int]]:
+    """Give the descriptors of each chain that is searched, one for each view."""
+    cells = np.frombuffer(large.compiled.maps[CELLS_MAP].contents or b"", CELL)
+    # Chains were built one behind the other, each with its descriptors behind its tables.
+    first = np.unique(cells["hi"][cells["op"] == Op.FIND]).tolist()
+    return {
+        index.chain: [at + view * layout.DESCRIPTOR_BYTES for view in range(layout.VIEWS)]
+        for index, at in zip(large.compiled.indexes, first, strict=True)
+    }
+
+
+def memory(large: Large) -> bytes:
+    return large.compiled.maps[INDEX_MAP].contents or b""
+
+
+def read_view(large: Large, descriptor: int) -> View:
+    """Read all of a chain's index in one view."""
+    index = memory(large)
+    _, _, pruners, at, _, count, *_ = layout.DESCRIPTOR.unpack_from(index, descriptor)
+    view = View(descriptor, [], pruners)
+    stride = layout.stride(large.key.count)
+    for start in range(at, at + count * stride, stride):
+        base, shift, *_ = layout.TUPLE.unpack_from(index, start)
+        masks = np.frombuffer(index, np.uint32, large.key.count, start + layout.MASKS_OFFSET)
+        entries = np.frombuffer(index, np.uint32, 1 << (64 - shift), base)
+        cost = np.array([_cost(index, entry, view, 0) for entry in entries.tolist()])
+        view.tuples.append(Tuple(masks, shift, cost))
+    return view
+
+
+def _cost(index: bytes, entry: int, view: View, depth: int) -> int:
+    count, at = entry & layout.COUNT_MASK, (entry >> layout.COUNT_BITS) * layout.UNIT
+    if count == layout.ENTRY_LONG:
+        view.long_runs += 1
+        return int(layout.ENTRY.unpack_from(index, at)[0])
+    if count != layout.ENTRY_CUT:
+        return count
+    assert depth < layout.MAX_CUTS
+    view.cuts += 1
+    _, _, bits, base = layout.CUT.unpack_from(index, at)
+    children = np.frombuffer(index, np.uint32, 1 << bits, base).tolist()
+    return 1 + max(_cost(index, child, view, depth + 1) for child in children)
+
+
+def structures(large: Large) -> set[str]:
+    """Name what the indexes of a table are made of."""
+    found = set()
+    for descriptors in chains(large).values():
+        views = [read_view(large, descriptor) for descriptor in descriptors]
+        found |= _parts(views[0])
+        tables = {memory(large)[at : at + layout.DESCRIPTOR_BYTES] for at in descriptors}
+        found |= {"views"} if len(tables) > 1 else set()
+    return found | ({"chains"} if len(large.compiled.indexes) > 1 else set())
+
+
+def _parts(view: View) -> set[str]:
+    parts = {
+        "tuples": len(view.tuples) > 1,
+        "pruners": view.pruners > 0,
+        "cuts": view.cuts > 0,
+        "long runs": view.long_runs > 0,
+    }
+    return {name for name, is_there in parts.items() if is_there}
+
+
+def key_words(large: Large, packets: Packets) -> Words:
+    """Give the key words of packets whose headers are whole, as the programs read them."""
+    upper, around = packets.upper, around_words(packets)
+    values: dict[str, list[NDArray[np.generic]]] = {
+        fields.SADDR.name: [*packets.source],
+        fields.DADDR.name: [*packets.destination],
+        fields.IIF.name: [*around[:, :4].T],
+        fields.OIF.name: [*around[:, 4:8].T],
+        fields.MARK.name: [packets.mark],
+        fields.CT_STATE.name: [packets.state],
+        fields.SPORT.name: [upper.source_port],
+        fields.DPORT.name: [upper.target_port],
+        fields.TCP_FLAGS.name: [upper.flags],
+        fields.ICMP_TYPE.name: [upper.kind],
+        fields.ICMP_CODE.name: [upper.code],
+        fields.PROTO.name: [upper.protocol],
+    }
+    words = np.zeros((len(packets), large.key.count), np.uint32)
+    for (name, word), place in large.frame.places.items():
+        if place.slot in large.search.keys and name in values:
+            value = values[name][word].astype(np.uint32) << np.uint32(place.shift)
+            words[:, large.search.keys.index(place.slot)] |= value
+    return words
+
+
+class Adversary:
+    """Looks for packets that cost a chain's index most, knowing all of it.
+
+    Words of packets that come near rules are put together anew, masked as tuples mask them
+    and filled up at random; the dearest by the buckets they come to are walked through, and
+    then changed word by word as long as that makes them dearer.
+    """
+
+    def __init__(self, large: Large, descriptor: int, near: Words, seed: int) -> None:
+        self.large = large
+        self.view = read_view(large, descriptor)
+        self.near = near
+        self.random = np.random.default_rng(seed)
+
+    def worst(self, candidates: int = 100_000, rounds: int = 300) -> int:
+        """Give the most steps that any of the packets tried takes."""
+        drawn = self._draw(candidates)
+        dearest = np.argsort(-self._bound(drawn), kind="stable")[:50]
+        best, most = drawn[dearest[0]], 0
+        for words in drawn[dearest]:
+            steps = self.steps(words)
+            if steps > most:
+                best, most = words, steps
+        for words in self._changed(best, rounds):
+            steps = self.steps(words)
+            if steps >= most:
+                best[:], most = words, steps
+        return most
+
+    def _changed(self, best: Words, rounds: int) -> Iterator[Words]:
+        for word in self.random.integers(len(best), size=rounds):
+            changed = best.copy()
+            changed[word] = self.near[self.random.integers(len(self.near)), word]
+            if self.random.random() < 0.5:
+                changed[word] ^= np.uint32(1) << np.uint32(self.random.integers(32))
+            yield changed
+
+    def _draw(self, n: int) -> Words:
+        count = self.near.shape[1]
+        which = self.random.integers(len(self.near), size=(n, count))
+        mixed = self.near[which, np.arange(count)]
+        together = self.random.random(n) < 0.5
+        mixed[together] = self.near[which[together, 0]]
+        noise = self.random.integers(0, 1 << 32, mixed.shape, np.uint32)
+        of = self.random.integers(len(self.view.tuples), size=n)
+        masks = np.array([each.masks for each in self.view.tuples])[of]
+        filled = self.random.random(mixed.shape) < 0.3
+        return np.where(filled, mixed & masks | noise & ~masks, mixed)
+
+    def _bound(self, words: Words) -> Ints:
+        total = np.zeros(len(words), np.int64)
+        for each in self.view.tuples:
+            hashes = np.zeros(len(words), np.uint64)
+            for number, mask in enumerate(each.masks):
+                hashes += (words[:, number] & mask).astype(np.uint64) * np.uint64(
+                    layout.MULTIPLIERS[number]
+                )
+            total += each.cost[(hashes >> np.uint64(each.shift)).astype(np.int64)]
+        return total
+
+    def steps(self, words: Words) -> int:
+        """Give the most steps of a packet with such words: any protocol, from any rule on."""
+        key, index = self.large.key, memory(self.large)
+        listed = words.tolist()
+        ports = 0 if key.ports is None else listed[key.ports]
+        most = 0
+        for protocol in (0xFF, 6, 17):
+            start = 0
+            for _ in range(3):
+                took = walk(
+                    index, self.view.descriptor, key, Packet(listed, ports, protocol), start
+                )
+                most = max(most, took.steps)
+                if took.found is None:
+                    break
+                start = took.found.order + 1
+        return most
+
+
+def views(large: Large) -> Iterator[tuple[str, int]]:
+    """Give each searched chain with the descriptors of its views, equal ones once."""
+    for chain, descriptors in chains(large).items():
+        tables = {memory(large)[at : at + layout.DESCRIPTOR_BYTES]: at for at in descriptors}
+        for at in tables.values():
+            yield chain, at
