@@ -252,6 +252,7 @@ def _describe(
         applied_at=time.time(),
         load_s=loaded.seconds,
         rules=prepared.rules,
+        ordered=prepared.order is not None,
         cells=compiled.cells,
         words=compiled.words,
         counters_per_cpu=compiled.counters_per_cpu,

@@ -194,6 +194,7 @@ class _Edit:
             applied_at=time.time(),
             load_s=room.seconds,
             rules=len(self.change.order),
+            ordered=True,
             cells=edited.cells,
             free=self.change.free,
             unused=self.change.unused,

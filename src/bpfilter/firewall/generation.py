@@ -38,6 +38,9 @@ class Generation:
     applied_at: float
     load_s: float
     rules: int
+    #: Whether it is written down which counter each rule has: not those after the policies,
+    #: one by one.
+    ordered: bool
     cells: int
     words: int
     counters_per_cpu: int

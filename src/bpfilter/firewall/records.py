@@ -77,9 +77,9 @@ class Records:
 
         Raises: StateError if that cannot be read.
         """
-        path = self._of(generation, "order")
-        if not path.exists():
+        if not generation.ordered:
             return None
+        path = self._of(generation, "order")
         found = self._read(generation, "order", _LOST)
         order = array("I")
         if len(found) == order.itemsize * generation.rules:

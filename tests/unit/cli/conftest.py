@@ -128,6 +128,7 @@ class FakeFirewall:
             applied_at=1_700_000_000.0,
             load_s=0.025,
             rules=2,
+            ordered=False,
             cells=9,
             words=3,
             counters_per_cpu=8,

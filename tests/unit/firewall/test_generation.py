@@ -19,6 +19,7 @@ GENERATION = Generation(
     applied_at=1.5,
     load_s=0.25,
     rules=3,
+    ordered=False,
     cells=9,
     words=4,
     counters_per_cpu=6,
