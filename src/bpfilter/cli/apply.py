@@ -72,7 +72,10 @@ def run(args: argparse.Namespace) -> int:
     rulesets = []
     for path in args.files:
         with progress(path):
-            rulesets.append((path, common.read_saved(path, args.family)))
+            given = common.read_given(path, args.family)
+            if len(args.files) > 1:
+                _ = given.readable  # all of them, before any is put in force
+            rulesets.append((path, given))
     families = [ruleset.family for _, ruleset in rulesets]
     if len(set(families)) != len(families):
         raise common.FileError("two files of the same family; apply them one after the other")

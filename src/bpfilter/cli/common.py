@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from bpfilter.firewall.given import GivenText
 
 T = TypeVar("T")
+
+_ADDRESS = re.compile(
+    rb"^(?:\[[0-9:]+\] )?-A [^ ]+ (?:! )?-[sd] ([0-9.]+[/ ]|[0-9a-f]*:[0-9a-f:.]*[/ ])",
+    re.MULTILINE,
+)
 
 FAMILIES = (Family.IPV4, Family.IPV6)
 
@@ -97,17 +103,19 @@ def read_ruleset(path: str, family: Family | None) -> Ruleset:
     return _in_family(path, family, parse_saved)
 
 
-def read_saved(path: str, family: Family | None) -> GivenText:
-    """Read a save file as `read_ruleset`, to be put in force.
+def read_given(path: str, family: Family | None) -> GivenText:
+    """Read a save file as `read_ruleset`, to be put in force; rules of a large one are not read
+    until it turns out that they have to be.
 
     Raises: FileError, SourceError.
     """
     from bpfilter.firewall.given import GivenText
 
     def read(data: bytes, name: str, family: Family) -> GivenText:
-        saved = GivenText(data, name, family)
-        assert saved.readable
-        return saved
+        given = GivenText(data, name, family)
+        if not given.is_large:
+            _ = given.readable  # for what it raises
+        return given
 
     return _in_family(path, family, read)
 
@@ -148,7 +156,8 @@ def read_input(path: str) -> bytes:
 
 
 def guess_family(name: str, data: bytes) -> Family | None:
-    """Tell the family by the first comment iptables-save writes, or by a name like rules.v6."""
+    """Tell the family by the first comment iptables-save writes, by a name like rules.v6, or by
+    an address that starts a rule."""
     head = data[:200].split(b"\n", 1)[0]
     if head.startswith(b"#"):
         if b"ip6tables" in head:
@@ -159,4 +168,7 @@ def guess_family(name: str, data: bytes) -> Family | None:
         return Family.IPV6
     if name.endswith((".v4", "iptables")):
         return Family.IPV4
+    found = _ADDRESS.search(data)
+    if found is not None:
+        return Family.IPV6 if b":" in found[1] else Family.IPV4
     return None
