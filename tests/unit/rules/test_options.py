@@ -7,7 +7,7 @@ import pytest
 from bpfilter.errors import RuleError, RuleSyntaxError, SourceError
 from bpfilter.rules.draft import Command
 from bpfilter.rules.model import Counters, Family, Interface, Jump, Protocol
-from bpfilter.rules.options import RuleParser, format_rule, parse_rule
+from bpfilter.rules.options import RuleFormatter, RuleParser, format_rule, parse_rule
 from bpfilter.rules.registry import Context
 from bpfilter.rules.words import split_words
 
@@ -221,3 +221,11 @@ def test_other_commands() -> None:
     assert command("-F") == Command("F")
     with pytest.raises(RuleSyntaxError, match="Illegal option `-s'"):
         command("-F INPUT -s 1.2.3.4")
+
+
+def test_a_formatter_knows_parts_apart_that_came_and_went() -> None:
+    formatter = RuleFormatter(V4)
+    for port in range(1, 300):
+        line = f"-A INPUT -p tcp -m tcp --dport {port} -j MARK --set-xmark {port:#x}/0xff"
+        made = command(line, table="mangle")
+        assert formatter.line(made.rules[0], made.chain) == line
