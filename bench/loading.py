@@ -14,7 +14,7 @@ from bench.results import What
 def measure(bench: Bench, name: str) -> None:
     """Load one family at each size, peers in turn."""
     for size in bench.plan.sizes[name]:
-        if size < bench.plan.timed_from:
+        if size < bench.plan.timed_from or not bench.plan.loads:
             continue
         family = families.make(name, size, bench.plan.seed)
         bench.say(f"{name}, {family.rules:,} rules: load times")
