@@ -91,8 +91,11 @@ def assemble(
     cells: bytes,
     index: bytes = b"",
     indexes: tuple[ChainIndex, ...] = (),
+    used: int | None = None,
+    layout: bytes = b"",
 ) -> Compiled:
-    """Put programs and maps together; `rules` are those that say what the table needs."""
+    """Put programs and maps together; `rules` are those that say what the table needs, `used`
+    is how many cells are in use (all)."""
     sizes = {CELLS_MAP: len(cells), COUNTERS_MAP: code.counters * target.cpus * COUNTER_BYTES}
     contents = {CELLS_MAP: cells}
     if index:
@@ -101,7 +104,9 @@ def assemble(
     return Compiled(
         family=code.family,
         table=table,
-        programs={hook: _program(code, target, hook, len(cells)) for hook in code.words},
+        programs={
+            hook: program(code, target, hook, len(cells) // CELL_BYTES) for hook in code.words
+        },
         maps={
             name: MapSpec(
                 f"bpf_{name}", MapType.ARRAY, 4, size, 1, MapFlags.MMAPABLE, contents.get(name)
@@ -110,15 +115,17 @@ def assemble(
         },
         counters=counters,
         counters_per_cpu=code.counters,
-        cells=len(cells) // CELL_BYTES,
+        cells=len(cells) // CELL_BYTES if used is None else used,
         words=len(set(code.frame.slots.values())),
         needs_conntrack=any(match.TRACKS for rule in rules for match in rule.matches),
         asks_users=next(users, None),
         indexes=indexes,
+        layout=layout,
     )
 
 
-def _program(code: Code, target: Target, hook: Hook, cell_bytes: int) -> ProgramSpec:
+def program(code: Code, target: Target, hook: Hook, cells: int) -> ProgramSpec:
+    """Give the program of a hook that reads so many cells."""
     return ProgramSpec(
         name=f"rules{'6' if code.family is Family.IPV6 else '4'}_{hook.name.lower()}",
         type=ProgramType.NETFILTER,
@@ -129,7 +136,7 @@ def _program(code: Code, target: Target, hook: Hook, cell_bytes: int) -> Program
             code.frame,
             code.words[hook],
             target,
-            cells=cell_bytes // CELL_BYTES,
+            cells=cells,
             counters=code.counters,
             search=code.search if hook in code.searching else None,
         ),

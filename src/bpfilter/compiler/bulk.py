@@ -9,7 +9,9 @@ import numpy as np
 
 from bpfilter.compiler.build import Code, Compiled, assemble, refuse
 from bpfilter.compiler.bulk_layout import BulkLayout, Ints, live_rows
+from bpfilter.compiler.cells import CELL_BYTES
 from bpfilter.compiler.counters import COUNTER_FIRST
+from bpfilter.compiler.editor import ChainLayout, Layout
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.lower import CounterKey, check_target, depths
 from bpfilter.compiler.shapes import Parts, split
@@ -17,6 +19,9 @@ from bpfilter.compiler.target import Target
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.rules.bulk import BulkTable
 from bpfilter.rules.model import Hook, Jump, Table
+
+#: Room for edits: so many rules, and one more for each so many.
+SPARE = 64
 
 
 class BulkCounters(Sequence[CounterKey]):
@@ -73,21 +78,62 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
     if depth > frame.returns:
         raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
     counters = BulkCounters(bulk)
-    number = COUNTER_FIRST + len(counters)
+    room = SPARE + len(counters) // SPARE  # for edits
+    number = COUNTER_FIRST + len(counters) + room
     layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus)
     made = layout.run()
     searched = set(layout.searched)
     searching = frozenset(hook for hook, chains in leads_to.items() if searched & chains)
+    cells = made.cells + bytes(4 * room * CELL_BYTES if made.search else 0)
+    code = Code(bulk.family, frame, words, number, made.search, searching)
     return assemble(
-        Code(bulk.family, frame, words, number, made.search, searching),
+        code,
         target,
         Table(bulk.name, bulk.chains),
         counters,
         [shape.rule for shape in bulk.shapes],
-        made.cells,
+        cells,
         made.index,
         made.chains,
+        used=layout.number,
+        layout=_kept(code, layout, leads_to, depth, len(cells) // CELL_BYTES),
     )
+
+
+# What edits need to know; nothing without an index.
+def _kept(
+    code: Code, layout: BulkLayout, leads_to: dict[Hook, set[int]], depth: int, cells: int
+) -> bytes:
+    search, bulk = code.search, layout.bulk
+    if search is None:
+        return b""
+    policies = sum(chain.policy is not None for chain in bulk.chains)
+    chains = [
+        ChainLayout(
+            name=bulk.chains[chain].name,
+            descriptors=layout.descriptors[chain],
+            first=COUNTER_FIRST + policies + first,
+            rows=int(layout.live[chain]) - first,
+            step=int(layout.orders(chain)[0]),
+            in_front=first - int(bulk.starts[chain]),
+            hooks=[hook.name for hook, reached in leads_to.items() if chain in reached],
+            added={},
+        )
+        for chain, first in layout.front.items()
+    ]
+    return Layout(
+        family=code.family,
+        words={hook.name: sorted(words) for hook, words in code.words.items()},
+        depth=depth,
+        searching=[hook.name for hook in code.searching],
+        counters=code.counters,
+        keys=search.keys,
+        compared=search.compared,
+        index={"size": search.size, "bit_numbers": search.bit_numbers, "kinds": search.kinds},
+        cells=cells,
+        used=layout.number,
+        chains={chain.name: chain for chain in chains},
+    ).to_bytes()
 
 
 def _split(bulk: BulkTable) -> tuple[list[Parts], list[RefusedError]]:

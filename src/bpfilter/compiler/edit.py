@@ -23,6 +23,7 @@ class Removed:
     """A rule to take out."""
 
     chain: str
+    rule: Rule
     counter: int
 
 
@@ -68,6 +69,8 @@ class Editor(Protocol):
         """Give the programs that read a table's maps, as they were when it was compiled."""
 
 
-def editor() -> Editor | None:
-    """Give what edits tables; None: they are built anew."""
-    return None
+def editor() -> Editor:
+    """Give what edits tables."""
+    from bpfilter.compiler.editor import TableEditor
+
+    return TableEditor()

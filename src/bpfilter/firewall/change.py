@@ -110,7 +110,7 @@ class _Making:
         return Change(
             self.lines,
             order,
-            tuple(Removed(chain, at) for (chain, _), at in zip(went, counters, strict=True)),
+            tuple(Removed(*where, at) for where, at in zip(went, counters, strict=True)),
             tuple(self._added(came, order)),
             tuple(fresh),
             tuple(sorted({*self.current.free, *left}.difference(fresh))),

@@ -48,7 +48,7 @@ def try_edit(
     Raises: BusyError, KernelError, VerifierError; what was in force is then still in force.
     """
     by = editor()
-    if by is None or not store.slot(given.family):
+    if not store.slot(given.family):
         return None
     with ExitStack() as stack, store.lock(wait_s):
         edit = _planned(store, given, by)

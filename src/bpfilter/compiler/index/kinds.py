@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bpfilter.compiler.index.blob import Blob
+from bpfilter.compiler.index.edit import VOID_KIND
 from bpfilter.compiler.index.layout import COMPARED_MAX, KIND_BYTES, KINDS_MAX, KeyWords
 from bpfilter.compiler.index.rows import U16, Bools, Ints, Rows, classify
 from bpfilter.errors import BuildError
@@ -27,7 +28,8 @@ class Kinds:
 
     def __init__(self, key: KeyWords) -> None:
         self._key = key
-        self._numbers: dict[bytes, int] = {}
+        # Number VOID_KIND, of records that edit.py takes out, matches nothing.
+        self._numbers: dict[bytes, int] = {bytes(KIND_BYTES): VOID_KIND}
 
     def numbers(self, rows: Rows) -> U16:
         """Give the kind of each row. Raises: BuildError if there are too many."""
