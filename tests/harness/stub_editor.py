@@ -40,7 +40,7 @@ class StubEditor:
             for chain, size in zip(bulk.chains, sizes.tolist(), strict=True)
         ]
         table = Table(bulk.name, (*chains, Chain("zz-room", ROOM * (Rule(),))))
-        compiled = compile_table(table, bulk.family, target)
+        compiled = compile_table(table, bulk.family, target, straight=False)
         self.compiled = replace(compiled, layout=b"[]")
         return self.compiled
 

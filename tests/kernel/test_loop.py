@@ -73,7 +73,7 @@ def test_loops_are_walked_a_few_times(
     chains = "".join(f":{hook} ACCEPT [0:0]\n" for hook in ("INPUT", "FORWARD", "OUTPUT"))
     table = parse_saved(f"*filter\n{chains}{rules}\nCOMMIT\n", "rules", family).table("filter")
     assert table is not None
-    compiled = compile_table(table, family, target)
+    compiled = compile_table(table, family, target, straight=False)
     with ExitStack() as stack:
         for hook, program in load(kernel, stack, compiled, target).programs.items():
             size = len(compiled.programs[hook].insns)

@@ -287,13 +287,17 @@ class Builder:
             self._aliases.update(dict.fromkeys(others, label))
             self._pending.clear()
         origin = insn.origin if self._origin is None else self._origin
-        self._insns.append(replace(insn, label=label, origin=origin))
+        if label is not insn.label or origin is not insn.origin:
+            insn = replace(insn, label=label, origin=origin)
+        self._insns.append(insn)
 
     def build(self) -> tuple[Insn, ...]:
         """Give the instructions, names unresolved; raises BuildError if a label ends them."""
         if self._pending:
             raise self._error(f"label {self._pending[0]} has no instruction after it")
-        return tuple(self._without_alias(insn) for insn in self._insns)
+        if not self._aliases:
+            return tuple(self._insns)
+        return tuple([self._without_alias(insn) for insn in self._insns])
 
     def _without_alias(self, insn: Insn) -> Insn:
         ref = insn.ref

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
-from bpfilter.compiler.cells import CELL_BYTES
+from bpfilter.compiler.cells import CELL_BYTES, Cell
 from bpfilter.compiler.counters import COUNTER_BYTES, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import Frame, lay_out_frame
 from bpfilter.compiler.index.emit import INDEX_MAP, ChainIndex, Search
 from bpfilter.compiler.loop import CELLS_MAP
 from bpfilter.compiler.lower import CounterKey, lay_out, lower_table, nesting
+from bpfilter.compiler.straight import lay_out_straight
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError
@@ -55,10 +56,14 @@ class Code:
     search: Search | None = None
     #: Hooks that lead to a chain with an index: the other programs do without the search.
     searching: frozenset[Hook] = frozenset()
+    #: Cells that become instructions; if there are none, the loop evaluates those in the map.
+    straight: tuple[Cell, ...] = ()
 
 
-def compile_table(table: Table, family: Family, target: Target) -> Compiled:
-    """Compile a table.
+def compile_table(
+    table: Table, family: Family, target: Target, *, straight: bool = True
+) -> Compiled:
+    """Compile a table; without `straight`, small ones too become cells for the loop.
 
     Raises: RefusedError for the first rule that cannot be enforced (the others as notes),
     UnsupportedError if the rules test more fields than fit, BuildError at a size limit.
@@ -68,7 +73,13 @@ def compile_table(table: Table, family: Family, target: Target) -> Compiled:
     words = frozenset[tuple[str, int]]().union(*lowered.words.values())
     frame = lay_out_frame(words, family, max(nesting(lowered.chains).values()))
     cells = b"".join([cell.pack() for cell in lay_out(lowered, frame)])
-    code = Code(family, frame, lowered.words, COUNTER_FIRST + len(lowered.counters))
+    code = Code(
+        family,
+        frame,
+        lowered.words,
+        COUNTER_FIRST + len(lowered.counters),
+        straight=lay_out_straight(lowered, frame) if straight else (),
+    )
     rules = [rule for chain in table.chains for rule in chain.rules]
     return assemble(code, target, table, lowered.counters, rules, cells)
 
@@ -139,5 +150,6 @@ def program(code: Code, target: Target, hook: Hook, cells: int) -> ProgramSpec:
             cells=cells,
             counters=code.counters,
             search=code.search if hook in code.searching else None,
+            straight=code.straight,
         ),
     )

@@ -7,12 +7,13 @@ many rules there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bpfilter.abi.helpers import Helper
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
 from bpfilter.compiler import frame
+from bpfilter.compiler.cells import Cell
 from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.extract import EXTRACTORS
 from bpfilter.compiler.frame import Frame
@@ -23,6 +24,7 @@ from bpfilter.compiler.loop import (
     emit_loop,
 )
 from bpfilter.compiler.prologue import Prologue
+from bpfilter.compiler.straight import emit_straight
 from bpfilter.compiler.target import Target
 from bpfilter.rules.model import Family, Hook
 
@@ -41,9 +43,12 @@ def emit_program(
     cells: int,
     counters: int,
     search: Search | None = None,
+    straight: Sequence[Cell] = (),
     override: Callable[[Prologue], None] | None = None,
 ) -> tuple[Insn, ...]:
     """Emit the program of one hook; `cells` and `counters` (of one CPU) size the maps.
+
+    Cells given as `straight` become code, else the loop evaluates those in the map.
 
     `override` may emit stores to packet words after they are read: what bench/ measures are
     many packets, where a test run has one.
@@ -64,10 +69,14 @@ def emit_program(
             extract(p)
     if override:
         override(p)
-    bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)
-    emit_loop(b, layout, bounds, p.steps, search, hook, "unreadable")
-    b.label("unreadable")
-    _count_aborted(p, bounds.counters)
+    if straight:
+        emit_straight(p, straight, counters)
+    else:
+        bounds = Bounds(max(len(set(layout.slots.values())), 1), cells, counters * target.cpus)
+        emit_loop(b, layout, bounds, p.steps, search, hook, "unreadable")
+    if wanted or not straight:
+        b.label("unreadable")
+        _count_aborted(p, counters * target.cpus)
     b.label("drop")
     b.mov(R0, NF_DROP)
     b.exit()

@@ -84,7 +84,8 @@ class Simulator:
     `local` are this machine's addresses, which only `-m addrtype` asks for (None: not
     known). With `partial`, packets that reach a rule which cannot be enforced are
     UNDECIDED; without, a ruleset with such rules is refused. `linear` bytes of each
-    packet lie in one piece, None for all. `types` are those of a kernel to compile for.
+    packet lie in one piece, None for all. Without `straight`, small tables too are evaluated
+    by the loop. `types` are those of a kernel to compile for.
     Raises: RuleError, RefusedError, BuildError, UnsupportedError.
     """
 
@@ -96,6 +97,7 @@ class Simulator:
         partial: bool = False,
         cpus: int = 1,
         linear: int | None = None,
+        straight: bool = True,
         types: KernelTypes | None = None,
     ) -> None:
         if sys.byteorder != "little":
@@ -107,7 +109,8 @@ class Simulator:
         #: The rules as they are evaluated, and what that leaves out.
         self.partial = cut_refused(self.table, self.family) if partial else Partial(self.table)
         table = self.partial.table
-        self.compiled = compile_table(table, self.family, Target(types, cpus, HZ))
+        target = Target(types, cpus, HZ)
+        self.compiled = compile_table(table, self.family, target, straight=straight)
         words = lower_table(table, self.family).words
         self.asked = {hook: Asked(hook, words[hook]) for hook in self.compiled.programs}
         self.memory = Memory()
