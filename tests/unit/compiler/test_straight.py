@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
@@ -95,14 +96,12 @@ def test_chains_return_to_whoever_jumped_to_them() -> None:
     code, loop = both(ruleset(*NESTED))
     assert not loops(code)
     assert loops(loop)
-    for protocol, make in ((wire.TCP, wire.tcp), (wire.UDP, wire.udp)):
-        for sport in (7, 8):
-            for dport in range(12):
-                body = make(sport, dport, 0) if make is wire.tcp else make(sport, dport, b"")
-                for source in ("10.0.0.1", "10.0.0.2"):
-                    packet = Packet(wire.ipv4(source, "10.0.0.9", protocol, body))
-                    results = [sim.run(packet, Hook.INPUT, around=AROUND) for sim in (code, loop)]
-                    assert results[0] == results[1]
+    for source, sport, dport in product(("10.0.0.1", "10.0.0.2"), (7, 8), range(12)):
+        bodies = {wire.TCP: wire.tcp(sport, dport, 0), wire.UDP: wire.udp(sport, dport, b"")}
+        for protocol, body in bodies.items():
+            packet = Packet(wire.ipv4(source, "10.0.0.9", protocol, body))
+            results = [sim.run(packet, Hook.INPUT, around=AROUND) for sim in (code, loop)]
+            assert results[0] == results[1]
     assert code.totals()[2:] == loop.totals()[2:]
 
 
