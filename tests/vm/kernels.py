@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Where a kernel can enforce rules: all that depends on its verifier, types and hooks.
 ENFORCING = (
     "tests/kernel/test_loop.py",
+    "tests/kernel/test_straight.py",
     "tests/kernel/test_abi.py",
     "tests/kernel/test_maps.py",
     "tests/kernel/test_program.py",
@@ -25,6 +26,7 @@ ENFORCING = (
 #: The part of it that says most in the least time.
 QUICK = (
     "tests/kernel/test_loop.py",
+    "tests/kernel/test_straight.py",
     "tests/kernel/test_abi.py",
     "tests/e2e/test_able_or_told.py",
     "tests/e2e/test_apply.py",
