@@ -89,8 +89,8 @@ class Keys:
         """Give the key of a row; of these slots the values stay in."""
         pieces: list[bytes] = []
         place = int(self.starts[row])
-        arrays = self.at, self.end, self.mark
-        for at, end, mark in sorted(np.stack([array[:, row] for array in arrays], 1).tolist()):
+        columns = self.at[:, row], self.end[:, row], self.mark[:, row]
+        for at, end, mark in sorted(zip(*(column.tolist() for column in columns), strict=True)):
             if mark and _SLOTS.get(mark) not in without:
                 pieces += self.text[place:at], bytes((mark,))
                 place = end

@@ -21,7 +21,7 @@ Flags = NDArray[np.bool_]
 #: No value that is looked for here is longer, with what ends it.
 PADDING = 64
 
-_BLANK, _NEWLINE, _QUOTE, _BACKSLASH = b' \n"\\'
+_BLANK, _TAB, _NEWLINE, _QUOTE, _BACKSLASH = b' \t\n"\\'
 _DOT, _SLASH, _COLON, _ZERO = b"./:0"
 _ANY_PORT = 0xFFFF
 
@@ -115,11 +115,11 @@ def ports(data: Bytes, at: Places) -> Values:
 
 
 def word_ends(data: Bytes, at: Places, longest: int) -> tuple[Places, Flags]:
-    """Find the blank or newline behind each word; good if 1 to `longest` bytes lie before it."""
+    """Find what ends each word; good if it is a blank or newline behind 1 to `longest` bytes."""
     window = np.lib.stride_tricks.sliding_window_view(data, longest + 1)[at]
-    over = (window == _BLANK) | (window == _NEWLINE)
-    length = np.argmax(over, axis=1)
-    return at + length, (length > 0)
+    over = (window == _BLANK) | (window == _NEWLINE) | (window == _TAB)
+    end = at + np.argmax(over, axis=1)
+    return end, (end > at) & (data[end] != _TAB)
 
 
 def first_lengths(words: NDArray[np.uint32], lengths: NDArray[np.uint32]) -> NDArray[np.uint32]:

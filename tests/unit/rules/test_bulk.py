@@ -86,9 +86,12 @@ NEAR = {
         "80:080", "000", "80:81:82", "+80", "123456", '"80"', "-1", "80-81",
     ],
     Slot.COMMENT: [
-        "-x", "!", "'a b'", 'a"b"', '"a"b', '"a', '"a""b"', '"' + "a" * 256 + '"',
+        "-x", "!", "'a b'", "a\tb", "a\t-p tcp", '"a b"\t-p tcp', '\t"a b"', 'a"b"', '"a"b', '"a',
+        '"a""b"', '"' + "a" * 256 + '"',
     ],
-    Slot.TARGET: ["ACCEPT", "nosuch", "LOG", '"user"', "use", "user2", "INPUT", ""],
+    Slot.TARGET: [
+        "user\t", "user\t-p tcp", "ACCEPT", "nosuch", "LOG", '"user"', "use", "user2", "INPUT", "",
+    ],
 }  # fmt: skip
 OPTIONS = {
     Slot.SOURCE: "-s {}",
@@ -240,6 +243,7 @@ def good_lines(rng: random.Random) -> Iterator[str]:
         yield f"-A INPUT -s {host}/32 -p tcp -m tcp --dport {port} -j DROP"
         yield f"-A INPUT -s {host}/{length} ! -d {host} -j {chain}"
         yield f"[{port}:{length}] -A INPUT -p udp -m udp --sport 0:{port % 65535} -g {chain}"
+        yield f"-A INPUT -m comment --comment c{port}.{length} -j {chain}"
         yield f'-A {chain} -m comment --comment "{host} \\"{port}\\"" -m tcp -p tcp --dport 7'
 
 
@@ -270,6 +274,8 @@ def test_damaged_lines() -> None:
         "*filter\nCOMMIT",
         "*filter\nCOMMIT\n",
         "*filter\n# a comment -s 1.2.3.4\n\n-A INPUT\n#\n-A INPUT -s 1.2.3.4\nCOMMIT\n#",
+        '*filter\n-A INPUT -s 1.2.3.4\n# it\\\\ "is\n-A INPUT -s 1.2.3.5 -m comment --comment "a"\n'
+        '#"\n-A INPUT -s 1.2.3.4 -m comment --comment "b\\\\"\n\nCOMMIT\n',
         "*nat\n:INPUT DROP [1:2]\n-A INPUT\nCOMMIT\n*filter\n:a - [0:0]\n-A a\nCOMMIT\n",
         "*filter\n:INPUT DROP [1:2]\n-A INPUT\nCOMMIT\n*filter\n-A OUTPUT\nCOMMIT\n",
         "*filter\n:INPUT - [0:0]\n:a - [3:4]\n:b -\n:B -\t[1:2]\n:c - [0:0]\n-A a -j B\nCOMMIT\n",
