@@ -3,8 +3,8 @@
 Every command defines some seventy of these classes before it does anything. The standard
 library writes six methods of each as text and compiles them, 1 ms a class in Python 3.11,
 and imports `inspect` for that: 75 ms, more than all else that `bpfilter status` does. Here
-`__eq__`, `__hash__` and `__repr__` go over the fields, and `__init__` is compiled when a
-class has its first instance, as most never have in the run of a command.
+all methods go over the fields; only of classes that get many instances, which few do in the
+run of a command, is `__init__` compiled in the end.
 
 Type checkers take these for the standard ones, and so do the functions of `dataclasses`.
 """
@@ -16,6 +16,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 _MISSING: Any = object()
+#: Instances of a class before its `__init__` is compiled, which takes as long as filling 50.
+_FEW = 16
 
 
 class _Field:
@@ -34,6 +36,9 @@ class _Field:
         self.name = name
         self.annotation = annotation
         return self
+
+    def make_default(self) -> object:
+        return self.default if self.default_factory is _MISSING else self.default_factory()
 
     def parameter(self) -> str:
         """Give its place in the signature of `__init__`."""
@@ -100,11 +105,37 @@ def _own_field(cls: type, name: str, annotation: object) -> _Field:
 
 
 def _first_init(cls: Any, kw_only: bool) -> Callable[..., None]:
-    def __init__(self: object, *args: object, **kwargs: object) -> None:  # noqa: N807
-        cls.__init__ = _compiled_init(cls, kw_only)
-        cls.__init__(self, *args, **kwargs)
+    left = _FEW
+
+    def __init__(self: Any, *args: object, **kwargs: object) -> None:  # noqa: N807
+        nonlocal left
+        left -= 1
+        wrong = kw_only and args
+        if left < 0 or wrong or not _fill(self, cls.__fields__, args, kwargs):
+            cls.__init__ = _compiled_init(cls, kw_only)  # which also says what is wrong
+            cls.__init__(self, *args, **kwargs)
+        elif hasattr(cls, "__post_init__"):
+            self.__post_init__()
 
     return __init__
+
+
+def _fill(
+    self: object,
+    fields: dict[str, _Field],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> bool:
+    # False if these are not the arguments it takes.
+    given = dict(zip(fields, args, strict=False)) | kwargs
+    if len(given) < len(args) + len(kwargs) or not given.keys() <= fields.keys():
+        return False
+    for name, each in fields.items():
+        value = given[name] if name in given else each.make_default()
+        if value is _MISSING:
+            return False
+        object.__setattr__(self, name, value)
+    return True
 
 
 def _compiled_init(cls: Any, kw_only: bool) -> Callable[..., None]:
@@ -173,6 +204,10 @@ def _asdict(instance: Any) -> dict[str, Any]:
     return {name: _plain(getattr(instance, name)) for name in instance.__fields__}
 
 
+def _fields(of: Any) -> tuple[_Field, ...]:
+    return tuple(of.__fields__.values())
+
+
 def _plain(value: Any) -> Any:
     if hasattr(type(value), "__fields__"):
         return _asdict(value)
@@ -206,6 +241,8 @@ if TYPE_CHECKING:
     from dataclasses import asdict as asdict
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
+    from dataclasses import fields as fields
     from dataclasses import replace as replace
 else:
-    asdict, dataclass, field, replace = _asdict, _dataclass, _field, _replace
+    asdict, dataclass, field, fields = _asdict, _dataclass, _field, _fields
+    replace = _replace

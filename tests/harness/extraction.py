@@ -19,7 +19,7 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program, hook_state
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.compiler import emit
-from bpfilter.compiler.extract import EXTRACTORS
+from bpfilter.compiler.extract import extract
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target
@@ -71,8 +71,7 @@ class Extraction:
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()
-        for extract in EXTRACTORS[self.family]:
-            extract(p)
+        extract(p)
         b.load_map_value(R1, WORDS_MAP)
         for slot in range(self.count):
             b.load(R2, R10, self.layout.word_offset(slot), Size.W)

@@ -21,7 +21,7 @@ from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler import emit
-from bpfilter.compiler.extract import EXTRACTORS
+from bpfilter.compiler.extract import extract
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target
@@ -76,8 +76,7 @@ class Recorder:
         b.load(R6, R1, emit.CTX_SKB)
         b.load(R7, R1, emit.CTX_STATE)
         p.clear_words()
-        for extract in EXTRACTORS[family]:
-            extract(p)
+        extract(p)
         b.mov(R2, 1)
         b.load_map_value(R1, RECORDS_MAP)
         b.fetch_add(R1, 0, R2)

@@ -64,15 +64,32 @@ class Table:
     width: int = 4
 
 
+@pytest.fixture(autouse=True, params=[0, 1 << 30], ids=["compiled", "filled"])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which instances are made."""
+    monkeypatch.setattr(ours, "_FEW", request.param)
+    for cls in (Point, Pixel, Nothing, One, Other, Bag, Table):
+        monkeypatch.setattr(cls, "__init__", ours._first_init(cls, cls is Table))
+
+
 def test_made_by_place_by_name_and_by_default() -> None:
     assert Point(1) == Point(x=1, y=2, tags=()) == Point(1, 2, ())
     assert (Point(7).x, Point(7).y, Point(7).tags, Point(7).note) == (7, 2, (), "")
 
 
-@pytest.mark.parametrize("arguments", [{}, {"x": 1, "z": 2}])
-def test_wrong_arguments(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [((), {}), ((1,), {"z": 2}), ((1,), {"x": 2}), ((1, 2, (), "", 5), {}), ((), {"y": 1})],
+)
+def test_wrong_arguments(arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"Point\.__init__\(\)"):
-        Point(**arguments)
+        Point(*arguments, **options)
+
+
+def test_many_and_few_are_the_same() -> None:
+    ours_few = [Point(n, tags=("a",)) for n in range(50)]
+    assert [point.x for point in ours_few] == list(range(50))
+    assert {point.tags for point in ours_few} == {("a",)}
 
 
 def test_a_class_variable_is_no_field() -> None:
@@ -161,6 +178,11 @@ def test_copies(copied: Callable[[Any], Any]) -> None:
     assert copied(Pixel(1, note="n")) == Pixel(1)
     assert copied(Pixel(1, note="n")).note == "n"
     assert copied(Bag([1])) == Bag([1])
+
+
+def test_fields() -> None:
+    assert [field.name for field in ours.fields(Pixel)] == [*Pixel.__match_args__]
+    assert [field.name for field in ours.fields(Bag([1]))] == ["things", "seen"]
 
 
 def test_the_library_takes_them_for_its_own() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import struct
 
+AF_NETLINK = 16
+SOCK_RAW = 3
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWRULE = 6

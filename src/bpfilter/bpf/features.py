@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property
 
@@ -23,6 +22,7 @@ from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
 from bpfilter.btf.query import KernelTypes
+from bpfilter.dataclass import dataclass, fields
 from bpfilter.errors import Error, KernelError, RestrictedError, UnsupportedError, VerifierError
 from bpfilter.kernel.api import Kernel
 

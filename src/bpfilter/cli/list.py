@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from bpfilter.cli import common
@@ -47,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
             if all(chain.name != args.chain for chain in table.chains):
                 raise RuleError(f"no chain {args.chain} in table filter")
     if args.json:
+        import json
+
         print(json.dumps([table_json(family, table, args.chain) for family, table in tables]))
         return 0
     if not tables:

@@ -15,7 +15,7 @@ from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Insn, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import Cell
 from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_BYTES, COUNTERS_MAP
-from bpfilter.compiler.extract import EXTRACTORS
+from bpfilter.compiler.extract import extract
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.emit import Search
 from bpfilter.compiler.loop import (
@@ -65,8 +65,7 @@ def emit_program(
     b.mul(R0, counters)
     b.store(R10, layout.offset(frame.COUNTERS), R0, Size.W)
     if wanted:
-        for extract in EXTRACTORS[family]:
-            extract(p)
+        extract(p)
     if override:
         override(p)
     if straight:

@@ -7,7 +7,6 @@ targets that are variants of one thing (`nat.py`); `MODULES` lists all, and thei
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from functools import cache
 
 #: module -> the iptables names it registers, matches in lower and targets in upper case.
@@ -123,9 +122,12 @@ def load_all() -> tuple[str, ...]:
 @cache
 def _import(module: str) -> bool:
     path = f"{__name__}.{module}"
-    if importlib.util.find_spec(path) is None:
+    try:
+        importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
         return False
-    importlib.import_module(path)
     return True
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.target import Target
+from bpfilter.dataclass import replace
 from bpfilter.errors import BuildError
 from bpfilter.firewall import counters
 from bpfilter.firewall.change import starts_plainly

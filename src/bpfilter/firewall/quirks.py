@@ -7,7 +7,6 @@ longer than applying a ruleset; so what was found is kept until the next boot.
 from __future__ import annotations
 
 import errno
-import socket
 from pathlib import Path
 
 from bpfilter.compiler.target import Quirks
@@ -19,7 +18,7 @@ from bpfilter.rules.model import Family
 
 # An IPv6 packet over loopback: a destination options header (60) of 8 bytes that says it is
 # 24 bytes long and that UDP (17) follows, with nothing behind it.
-_LOOPBACK = socket.inet_pton(socket.AF_INET6, "::1")
+_LOOPBACK = bytes(15) + b"\1"
 PAST_THE_END = (
     bytes((0x60, 0, 0, 0, 0, 8, 60, 64)) + 2 * _LOOPBACK + bytes((17, 2, 1, 4)) + bytes(4)
 )
@@ -47,6 +46,8 @@ def quirks(kernel: Kernel, directory: Path) -> Quirks:
 
 def _exthdr_bounded(kernel: Kernel) -> bool:
     # `meta l4proto` asks ipv6_find_hdr(); sending fails with EPERM if it finds UDP and drops.
+    import socket
+
     from pyroute2.netlink.exceptions import NetlinkError
 
     with kernel.in_scratch_netns():

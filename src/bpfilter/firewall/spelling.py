@@ -23,20 +23,18 @@ _PORTS = rb"(%b(?::%b)?)" % (_NUMBER, _NUMBER)
 _ADDRESS = rb"([0-9a-f.:]+/[0-9]+)"
 # A comment is quoted if it has to be; what is escaped in it is left to the reader.
 _COMMENT = rb'(?: -m comment --comment (?:[\w-]+|"[^"\\]*[^\w"\\-][^"\\]*"))?'
-_GLANCE = re.compile(
-    b"".join(
-        (
-            rb"-A " + _NAME,
-            rb"(?: (?:! )?-s " + _ADDRESS + rb")?(?: (?:! )?-d " + _ADDRESS + rb")?",
-            rb"(?: (?:! )?-i " + _NAME + rb"\+?)?(?: (?:! )?-o " + _NAME + rb"\+?)?",
-            rb"(?: -p (tcp|udp))?" + _COMMENT,
-            rb"(?: -m \3(?: (?:! )?--sport " + _PORTS + rb")?",
-            rb"(?: (?:! )?--dport " + _PORTS + rb")?)?" + _COMMENT,
-            rb"(?: -[jg] " + _NAME + rb")?",
-        )
+_GLANCE = b"".join(
+    (
+        rb"-A " + _NAME,
+        rb"(?: (?:! )?-s " + _ADDRESS + rb")?(?: (?:! )?-d " + _ADDRESS + rb")?",
+        rb"(?: (?:! )?-i " + _NAME + rb"\+?)?(?: (?:! )?-o " + _NAME + rb"\+?)?",
+        rb"(?: -p (tcp|udp))?" + _COMMENT,
+        rb"(?: -m \3(?: (?:! )?--sport " + _PORTS + rb")?",
+        rb"(?: (?:! )?--dport " + _PORTS + rb")?)?" + _COMMENT,
+        rb"(?: -[jg] " + _NAME + rb")?",
     )
 )
-_HOST = re.compile(rb"(?:%b\.){3}%b/32" % (_NUMBER, _NUMBER))
+_HOST = rb"(?:%b\.){3}%b/32" % (_NUMBER, _NUMBER)
 
 
 class Speller:
@@ -45,6 +43,15 @@ class Speller:
     def __init__(self, family: Family, chains: Container[str]) -> None:
         self.family = family
         self.chains = chains
+
+    # Compiled when first needed, for most rulesets have nothing to spell.
+    @cached_property
+    def _glance(self) -> re.Pattern[bytes]:
+        return re.compile(_GLANCE)
+
+    @cached_property
+    def _host(self) -> re.Pattern[bytes]:
+        return re.compile(_HOST)
 
     @cached_property
     def _parser(self) -> RuleParser:
@@ -55,12 +62,12 @@ class Speller:
         return line if self._is_spelt(line) else self._spelt(line)
 
     def _is_spelt(self, line: bytes) -> bool:
-        found = _GLANCE.fullmatch(line)
+        found = self._glance.fullmatch(line)
         if found is None:
             return False
         source, destination, _, *ports = found.groups()
         return all(
-            _HOST.fullmatch(each) or _is_address(each, self.family)
+            self._host.fullmatch(each) or _is_address(each, self.family)
             for each in (source, destination)
             if each is not None
         ) and not any(_is_whole(each) for each in ports if each is not None)

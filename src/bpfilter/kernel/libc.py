@@ -34,6 +34,27 @@ def unshare(kind: int) -> None:
     _check(LIBC.unshare(ctypes.c_int(kind)))
 
 
+def socket(family: int, kind: int, protocol: int) -> int:
+    """socket(2), closed on exec and never waiting; gives the descriptor. Raises: OSError.
+
+    For what needs no more of it than os.read and os.write: the module of this name takes
+    longer to import than to ask the kernel something.
+    """
+    kind |= os.O_CLOEXEC | os.O_NONBLOCK  # SOCK_CLOEXEC and SOCK_NONBLOCK are these
+    return _check(LIBC.socket(family, kind, protocol))
+
+
+def getsockopt(number: int, level: int, option: int, request: bytes) -> bytes:
+    """getsockopt(2) of an option that also reads its buffer; gives what is then in it.
+
+    Raises: OSError.
+    """
+    buffer = ctypes.create_string_buffer(request, len(request))
+    length = ctypes.c_uint(len(request))
+    _check(LIBC.getsockopt(number, level, option, ctypes.byref(buffer), ctypes.byref(length)))
+    return buffer.raw
+
+
 def mount(source: str, target: str | os.PathLike[str], kind: str, flags: int, data: str) -> None:
     """mount(2). Raises: OSError."""
     _check(
@@ -62,7 +83,8 @@ def kernel_error(op: str, error: OSError, *needs: Capability) -> KernelError:
     return KernelError(op, code)
 
 
-def _check(result: int) -> None:
+def _check(result: int) -> int:
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    return result

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -142,6 +141,8 @@ def _entries(directory: str) -> list[str]:
 
 def cookie() -> int:
     """Give this thread's namespace's cookie, 0 on a kernel that tells none."""
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             data = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)

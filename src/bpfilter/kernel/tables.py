@@ -6,15 +6,18 @@ else an apply does.
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from bpfilter.abi import nfnetlink as nl
 from bpfilter.abi.xtables import GETINFO, SO_GET_INFO
+from bpfilter.kernel import libc
+from bpfilter.kernel.fd import Fd
 
 _NAMES = {2: "/proc/thread-self/net/ip_tables_names", 10: "/proc/thread-self/net/ip6_tables_names"}
-_SOCKETS = {2: (socket.AF_INET, socket.IPPROTO_IP), 10: (socket.AF_INET6, socket.IPPROTO_IPV6)}
+_IPPROTO_RAW = 255
+_LEVELS = {2: 0, 10: 41}  # IPPROTO_IP, IPPROTO_IPV6; the families are AF_* as well as NFPROTO_*
 
 
 def legacy_entries(family: int, table: str) -> int:
@@ -25,42 +28,23 @@ def legacy_entries(family: int, table: str) -> int:
     try:
         if table not in Path(_NAMES[family]).read_text().split():
             return 0
-        address_family, level = _SOCKETS[family]
-        with socket.socket(address_family, socket.SOCK_RAW, socket.IPPROTO_RAW) as asking:
-            buffer = bytes(GETINFO.pack(name=table.encode()))
-            answer = _getsockopt(asking, level, SO_GET_INFO, buffer)
+        with Fd(libc.socket(family, nl.SOCK_RAW, _IPPROTO_RAW)) as asking:
+            request = bytes(GETINFO.pack(name=table.encode()))
+            answer = libc.getsockopt(asking.number, _LEVELS[family], SO_GET_INFO, request)
     except OSError:
         return 0
     return int(GETINFO.get(answer, "num_entries"))
-
-
-def _getsockopt(asking: socket.socket, level: int, option: int, request: bytes) -> bytes:
-    # The option reads its buffer too (the table's name), which socket.getsockopt cannot pass.
-    import ctypes
-    import os
-
-    from bpfilter.kernel.libc import LIBC
-
-    buffer = ctypes.create_string_buffer(request, len(request))
-    length = ctypes.c_uint(len(request))
-    failed = LIBC.getsockopt(
-        asking.fileno(), level, option, ctypes.byref(buffer), ctypes.byref(length)
-    )
-    if failed:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return buffer.raw
 
 
 def nft_rule_tables() -> set[tuple[int, str]]:
     """Give (NFPROTO_* family, table) of every nf_tables rule; empty without nf_tables."""
     found: set[tuple[int, str]] = set()
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, nl.NETLINK_NETFILTER) as asking:
-            asking.settimeout(2)
-            asking.sendall(nl.DUMP_RULES)
+        with Fd(libc.socket(nl.AF_NETLINK, nl.SOCK_RAW, nl.NETLINK_NETFILTER)) as asking:
+            # The kernel does what it is asked within the calls: there is nothing to wait for.
+            os.write(asking.number, nl.DUMP_RULES)
             while True:
-                data = asking.recv(1 << 16)
+                data = os.read(asking.number, 1 << 16)
                 for kind, body in _messages(data):
                     if kind in (nl.NLMSG_DONE, nl.NLMSG_ERROR):
                         return found

@@ -6,7 +6,6 @@ the same wherever and whenever it is read, so only numbers (and `localhost`) are
 
 from __future__ import annotations
 
-import socket
 import struct
 from functools import lru_cache
 
@@ -15,6 +14,7 @@ from bpfilter.rules.model import Address, Family
 from bpfilter.rules.registry import Word
 from bpfilter.rules.values import to_number
 
+_OCTETS = {str(number): number for number in range(256)}
 _LOCALHOST = {Family.IPV4: b"\x7f\0\0\1", Family.IPV6: bytes(15) + b"\1"}
 
 
@@ -43,10 +43,7 @@ def parse_host(text: str, family: Family) -> bytes | None:
         return _LOCALHOST[family]
     if family is Family.IPV4:
         return _dotted(text, is_mask=False)
-    try:
-        return socket.inet_pton(socket.AF_INET6, text)
-    except (OSError, ValueError):
-        return None
+    return _colons(text)
 
 
 def parse_number_host(text: str, family: Family) -> bytes | None:
@@ -87,7 +84,7 @@ def prefix_length(mask: bytes) -> int | None:
 
 def format_host(value: bytes) -> str:
     if len(value) == 4:
-        return socket.inet_ntoa(value)
+        return "{}.{}.{}.{}".format(*value)
     return _format_ipv6(value)
 
 
@@ -145,11 +142,21 @@ def _format_mask(mask: bytes) -> str:
     return format_host(mask) if length is None else str(length)
 
 
+def _colons(text: str) -> bytes | None:
+    import socket  # takes 3 ms, so not for IPv4
+
+    try:
+        return socket.inet_pton(socket.AF_INET6, text)
+    except (OSError, ValueError):
+        return None
+
+
 # __numeric_to_ipaddr of libxtables: `10.1` is 10.1.0.0, and each part may be 0x… or 0….
 def _dotted(text: str, is_mask: bool) -> bytes | None:
     try:
-        return socket.inet_pton(socket.AF_INET, text)  # the usual form, which means the same
-    except (OSError, ValueError):
+        a, b, c, d = text.split(".")
+        return bytes((_OCTETS[a], _OCTETS[b], _OCTETS[c], _OCTETS[d]))  # the usual form
+    except (KeyError, ValueError):
         pass
     parts = text.split(".", 3)
     if is_mask and len(parts) < 4:

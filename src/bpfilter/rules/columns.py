@@ -9,13 +9,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.dataclass import replace
+from bpfilter.dataclass import dataclass, fields, replace
 from bpfilter.rules.model import Chain, Counters, Family, Rule, Table
 from bpfilter.rules.shapes import Shape, Slot, unquoted, with_values
 from bpfilter.source import Span

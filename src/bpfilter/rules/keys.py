@@ -9,11 +9,11 @@ at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bpfilter.dataclass import dataclass
 from bpfilter.rules.lexing import Flags, Places
 from bpfilter.rules.shapes import Slot
 

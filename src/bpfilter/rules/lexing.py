@@ -9,10 +9,11 @@ ordinary reader. The text must have PADDING newlines behind it.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bpfilter.dataclass import dataclass
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int64]

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from bpfilter.dataclass import replace
+from bpfilter.dataclass import dataclass, replace
 from bpfilter.rules.model import Address, Jump, Rule
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

@@ -1,58 +1,67 @@
 """Extractors: instructions that read packet fields, one file per part of the packet.
 
-Each has `extract(p: Prologue)`; `EXTRACTORS` is the order they run in. The first ones
-(ipv4, ipv6) leave the transport header's offset and the fragment offset in the
-frame's scratch members for those after them.
+Each has `extract(p: Prologue)`. The first ones (ipv4, ipv6) leave the transport header's
+offset and the fragment offset in the frame's scratch members for those after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 
-from bpfilter.compiler.extract import (
-    bridge,
-    conntrack,
-    device,
-    eui64,
-    exthdr,
-    fib,
-    ipv4,
-    ipv6,
-    metadata,
-    options,
-    owner,
-    sctp,
-    tcpopt,
-    transport,
-)
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.rules.model import Family
 
-EXTRACTORS: dict[Family, tuple[Callable[[Prologue], None], ...]] = {
+#: Those that emit nothing unless a field is asked for whose name begins so; they are not
+#: even imported then.
+ASKED: dict[str, tuple[str, ...]] = {
+    "device": ("iif", "oif"),
+    "conntrack": ("ct_",),
+    "owner": ("owner_",),
+    "bridge": ("phys_",),
+    "eui64": ("eui64",),
+    "tcpopt": ("tcpopt_", "tcp_options", "dccpopt_", "dccp_options"),
+    "sctp": ("sctp",),
+    "fib": ("src_type", "dst_type"),
+    "options": ("hbh_", "dst_"),
+}
+
+#: In the order they run.
+EXTRACTORS: dict[Family, tuple[str, ...]] = {
     Family.IPV4: (
-        device.extract,
-        metadata.extract,
-        conntrack.extract,
-        owner.extract,
-        bridge.extract,
-        ipv4.extract,
-        transport.extract,
-        tcpopt.extract,
-        sctp.extract,
-        fib.extract,
+        "device",
+        "metadata",
+        "conntrack",
+        "owner",
+        "bridge",
+        "ipv4",
+        "transport",
+        "tcpopt",
+        "sctp",
+        "fib",
     ),
     Family.IPV6: (
-        device.extract,
-        metadata.extract,
-        conntrack.extract,
-        owner.extract,
-        bridge.extract,
-        eui64.extract,
-        exthdr.extract,
-        ipv6.extract,
-        transport.extract,
-        tcpopt.extract,
-        sctp.extract,
-        options.extract,
+        "device",
+        "metadata",
+        "conntrack",
+        "owner",
+        "bridge",
+        "eui64",
+        "exthdr",
+        "ipv6",
+        "transport",
+        "tcpopt",
+        "sctp",
+        "options",
     ),
 }
+
+
+def extract(p: Prologue) -> None:
+    """Fill the packet words that are wanted."""
+    for name in EXTRACTORS[p.family]:
+        if _is_asked(name, p):
+            import_module(f"{__name__}.{name}").extract(p)
+
+
+def _is_asked(name: str, p: Prologue) -> bool:
+    return name not in ASKED or any(field.startswith(ASKED[name]) for field, _ in p.wanted)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bpfilter.compiler.index.rows import U64, Ints, Rows, hash_rows
 from bpfilter.compiler.index.tuples import Tuples
+from bpfilter.dataclass import dataclass
 
 #: Entries of a tuple for each of its keys, at least.
 ROOM = 1.5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bpfilter.compiler.index import layout
@@ -15,6 +13,7 @@ from bpfilter.compiler.index.pruners import choose_pruners, write_pruners
 from bpfilter.compiler.index.rows import Bools, Ints, KeyWords, Rows
 from bpfilter.compiler.index.runs import records_of, write_forest, write_runs
 from bpfilter.compiler.index.tuples import Tuples, choose_tuples
+from bpfilter.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

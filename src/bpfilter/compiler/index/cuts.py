@@ -8,7 +8,6 @@ or no cut is of use, a run stays long.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.pieces import ALL_PORTS, Pieces, prune
 from bpfilter.compiler.index.rows import Bools, Ints, KeyWords
 from bpfilter.compiler.index.windows import Window, port_window, word_window
+from bpfilter.dataclass import dataclass, field
 
 #: A run of more records is cut, if that helps.
 RUN = 8

@@ -8,7 +8,6 @@ it is the last of its kind in the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from bpfilter.compiler.index.rows import U32, Bools, Ints, KeyWords, Rows, classify
 from bpfilter.compiler.index.tuples import Tuples
+from bpfilter.dataclass import dataclass
 
 ALL_PORTS = 0xFFFF
 PORT_BITS = 16

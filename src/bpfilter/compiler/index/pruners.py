@@ -8,8 +8,6 @@ it, may be better than one that leaves fewer tuples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bpfilter.compiler.index import layout
@@ -17,6 +15,7 @@ from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.buckets import table_bits
 from bpfilter.compiler.index.rows import U32, U64, Bools, Rows, hash_rows
 from bpfilter.compiler.index.tuples import PROBE_NS, Tuples
+from bpfilter.dataclass import dataclass
 
 #: Packets in the sample.
 SAMPLE = 1024

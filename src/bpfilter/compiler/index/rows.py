@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from bpfilter.compiler.index.layout import MULTIPLIERS
 from bpfilter.compiler.index.layout import KeyWords as KeyWords
+from bpfilter.dataclass import dataclass, fields
 
 Bools: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int64]

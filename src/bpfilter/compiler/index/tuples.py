@@ -7,7 +7,6 @@ after the other, each time the one that saves most (the greedy way to place faci
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from bpfilter.compiler.index.layout import MULTIPLIERS, ORDER_NONE, TUPLES_MAX
 from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, Rows, classify
+from bpfilter.dataclass import dataclass
 
 Floats: TypeAlias = NDArray[np.float64]
 

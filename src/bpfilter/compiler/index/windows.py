@@ -12,7 +12,6 @@ those where it is that first one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from bpfilter.compiler.index.pieces import ALL_PORTS, Pieces
 from bpfilter.compiler.index.rows import Bools, Ints
+from bpfilter.dataclass import dataclass
 
 _NEVER = 1 << 40
 #: Fewer pieces that hide others are not worth the treatment.
