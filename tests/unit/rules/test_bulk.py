@@ -274,8 +274,8 @@ def test_damaged_lines() -> None:
         "*filter\nCOMMIT",
         "*filter\nCOMMIT\n",
         "*filter\n# a comment -s 1.2.3.4\n\n-A INPUT\n#\n-A INPUT -s 1.2.3.4\nCOMMIT\n#",
-        '*filter\n-A INPUT -s 1.2.3.4\n# it\\\\ "is\n-A INPUT -s 1.2.3.5 -m comment --comment "a"\n'
-        '#"\n-A INPUT -s 1.2.3.4 -m comment --comment "b\\\\"\n\nCOMMIT\n',
+        '*filter\n-A INPUT -s 1.2.3.4\n# it\\\\ "is\n-A INPUT -m comment --comment "a"\n'
+        '#"\n-A INPUT -m comment --comment "b\\\\"\n\nCOMMIT\n',
         "*nat\n:INPUT DROP [1:2]\n-A INPUT\nCOMMIT\n*filter\n:a - [0:0]\n-A a\nCOMMIT\n",
         "*filter\n:INPUT DROP [1:2]\n-A INPUT\nCOMMIT\n*filter\n-A OUTPUT\nCOMMIT\n",
         "*filter\n:INPUT - [0:0]\n:a - [3:4]\n:b -\n:B -\t[1:2]\n:c - [0:0]\n-A a -j B\nCOMMIT\n",
