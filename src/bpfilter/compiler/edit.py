@@ -10,12 +10,14 @@ A rule is named by its counter, which it has alone and keeps as long as it is in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from bpfilter.bpf.spec import ProgramSpec
-from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
-from bpfilter.rules.model import Hook, Rule
+
+if TYPE_CHECKING:
+    from bpfilter.bpf.spec import ProgramSpec
+    from bpfilter.compiler.target import Target
+    from bpfilter.rules.model import Hook, Rule
 
 
 @dataclass(frozen=True, slots=True)

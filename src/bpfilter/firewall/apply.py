@@ -14,21 +14,24 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from bpfilter.bpf.maps import Map
 from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import ProgramSpec
-from bpfilter.compiler.build import Compiled
-from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, StateError
-from bpfilter.firewall import carry, conntrack, counters, dispatch
+from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram
-from bpfilter.firewall.lines import Lines
-from bpfilter.firewall.prepare import Prepared
 from bpfilter.firewall.store import Store
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Hook
+
+# An edit of few rules (edit.py) takes no compiler, and little longer than its import would.
+if TYPE_CHECKING:
+    from bpfilter.compiler.build import Compiled
+    from bpfilter.compiler.target import Target
+    from bpfilter.firewall.prepare import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def apply(
         size = counters.PAIR_BYTES * compiled.counters_per_cpu
         store.records.write(
             generation,
-            bytes(prepared.lines),
+            prepared.lines.text,
             order=prepared.order,
             seed=prepared.written.ljust(size, b"\0") if seed else b"",
             layout=prepared.layout,
@@ -190,10 +193,13 @@ def _carried(store: Store, current: Generation) -> bytes:
 
 
 def _carried_from(store: Store, previous: Generation, current: Generation) -> bytes:
+    from bpfilter.firewall.carry import carry
+    from bpfilter.firewall.lines import Lines
+
     records = store.records
     values = counters.add(records.base(previous), store.live(previous))
     order = records.order(current)
-    lines = carry.carry(
+    lines = carry(
         Lines.of_text(records.text(previous)),
         Lines.of_text(records.text(current)),
         counters.of_lines(values, records.order(previous), previous.rules),

@@ -15,6 +15,7 @@ from bpfilter.firewall import counters
 from bpfilter.firewall.counters import PAIR_BYTES
 from bpfilter.firewall.lines import Lines
 from bpfilter.firewall.spelling import Speller
+from bpfilter.firewall.stretch import common
 from bpfilter.rules.model import Family
 
 #: Of a line that has no equal.
@@ -28,13 +29,15 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
 
     `values` are pairs (counters.py), one for each line of `old`, `written` for `new`.
     """
-    start, end = common(old.body, new.body)
-    gone, come = _between(old, start, end), _between(new, start, end)
-    if end and _shifted(gone, come, old.body[len(old.body) - end :]):
-        gone, come = _between(old, start, 0), _between(new, start, 0)
+    before, after = old.body, new.body
+    start, end = common(before, after)
+    gone = before.lines(start, len(before) - end)
+    come = after.lines(start, len(after) - end)
+    if end and _shifted(gone, come, before.part(len(before) - end, len(before))):
+        gone, come = before.lines(start, len(before)), after.lines(start, len(after))
     source = pair(gone, come)
     pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
-    first = PAIR_BYTES * old.body.count(b"\n", 0, start)
+    first = PAIR_BYTES * before.number(start)
     last = first + PAIR_BYTES * len(gone)
     own = written[first : first + PAIR_BYTES * len(come)]
     if own != bytes(len(own)):
@@ -45,17 +48,6 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
         + counters.add(counters.pick(values[first:last], source), own)
         + values[last:]
     )
-
-
-def common(old: bytes, new: bytes) -> tuple[int, int]:
-    """Give how many bytes, whole lines, are the same at the start, and how many at the end."""
-    if old == new:
-        return len(old), 0
-    start = old.rfind(b"\n", 0, _same_start(old, new)) + 1
-    end = _same_end(old, new, min(len(old), len(new)) - start)
-    if end and not (_is_line(old, len(old) - end) and _is_line(new, len(new) - end)):
-        end = len(old) - 1 - old.find(b"\n", len(old) - end)
-    return start, end
 
 
 def pair(old: Sequence[bytes | None], new: Sequence[bytes | None]) -> list[int]:
@@ -72,39 +64,8 @@ def pair(old: Sequence[bytes | None], new: Sequence[bytes | None]) -> list[int]:
     return [indexes.pop() if (indexes := several.get(line, nobody)) else NONE for line in new]
 
 
-# By halving: comparing bytes is fast, looking at one after the other is not.
-def _same_start(old: bytes, new: bytes) -> int:
-    low, high = 0, min(len(old), len(new))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[low:middle] == new[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _same_end(old: bytes, new: bytes, most: int) -> int:
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
 def _speller(lines: Lines, family: Family) -> Speller:
     return Speller(family, set(lines.chains()))
-
-
-def _is_line(body: bytes, at: int) -> bool:
-    return at == 0 or body[at - 1] == ord("\n")
-
-
-def _between(lines: Lines, start: int, end: int) -> list[bytes]:
-    return lines.body[start : len(lines.body) - end].split(b"\n")[:-1]
 
 
 # Whether lines went or came that are also in what is the same at the end: of several equal

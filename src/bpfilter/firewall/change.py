@@ -17,8 +17,9 @@ from bpfilter.firewall import carry
 from bpfilter.firewall.counters import FIRST_RULE
 from bpfilter.firewall.differences import Hunk, hunks
 from bpfilter.firewall.generation import Generation
-from bpfilter.firewall.lines import Lines, cut, encode
+from bpfilter.firewall.lines import END, Lines, cut, encode
 from bpfilter.firewall.spelling import Speller
+from bpfilter.firewall.stretch import Stretch
 from bpfilter.rules.model import Jump, Rule
 from bpfilter.rules.options import RuleParser
 from bpfilter.source import Span
@@ -59,7 +60,15 @@ def change_of(
         return None
     if order is None:
         order = array("I", range(FIRST_RULE, FIRST_RULE + current.rules))
-    return _Making(current, kept, Lines(kept.head, found[1]), differ, order).change()
+    return _Making(current, kept, _kept(kept, found[1]), differ, order).change()
+
+
+# Nearly always that is the text as it came.
+def _kept(before: Lines, body: Stretch) -> Lines:
+    is_whole = body.text.startswith(before.head) and body.start == before.start
+    if is_whole and len(body.text) == body.end + len(END):
+        return Lines(body.text, body.start)
+    return Lines.of(before.head, bytes(body))
 
 
 def _is_same_head(declared: Mapping[bytes, bytes], current: Generation, kept: Lines) -> bool:
@@ -148,7 +157,8 @@ class _Making:
         if len(changed) > _FEW:
             all_lines = Counter(self.kept.rules())
             return any(all_lines[line] > gone[line] for line in changed)
-        return any(self.kept.body.count(line + b"\n") > gone[line] for line in changed)
+        text = self.kept.text
+        return any(text.count(line + b"\n", self.kept.start) > gone[line] for line in changed)
 
     def _ordered(self, theirs: list[int]) -> array[int]:
         order = array("I")
@@ -166,19 +176,19 @@ class _Making:
             offset = hunk.offset
             for number, line in enumerate(hunk.come, hunk.new):
                 chain, rule = next(rules)
-                before = self._before(chain, offset)
+                before = self._before(chain, number, offset)
                 after = None if before is None else order[before]
                 yield Added(chain, rule, order[number], after)
                 offset += len(line) + 1
 
-    # The number of the last line of a chain before some place in the new text.
-    def _before(self, chain: str, offset: int) -> int | None:
+    # The number of the last line of a chain before a line, which is at some place in the text.
+    def _before(self, chain: str, number: int, place: int) -> int | None:
         body = self.lines.body
-        starts = [_START % encode(chain) + end for end in (b" ", b"\n")]
-        at = max(body.rfind(b"\n" + start, 0, offset) for start in starts)
-        if at < 0:
-            return 0 if offset and body.startswith(tuple(starts)) else None
-        return body.count(b"\n", 0, at + 1)
+        # The head ends with a newline, too.
+        text, first, last = body.text, body.start - 1, body.start + place
+        starts = (b"\n" + _START % encode(chain) + end for end in (b" ", b"\n"))
+        at = max(text.rfind(start, first, last) for start in starts)
+        return None if at < 0 else number - body.number(place, since=at + 1 - body.start)
 
 
 def starts_plainly(line: bytes, chain: str) -> bool:

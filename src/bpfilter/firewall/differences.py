@@ -7,7 +7,7 @@ are followed by comparing ever longer slices of lines, so that their length cost
 from __future__ import annotations
 
 from bpfilter.dataclass import dataclass
-from bpfilter.firewall.carry import common
+from bpfilter.firewall.stretch import Stretch, common
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,14 @@ class Hunk:
     offset: int
 
 
-def hunks(old: bytes, new: bytes, most: int) -> list[Hunk] | None:
+def hunks(old: Stretch, new: Stretch, most: int) -> list[Hunk] | None:
     """Give what differs, from the first line on; None if more than `most` lines went or came."""
     start, end = common(old, new)
     if start == len(old) == len(new):
         return []
-    before = old.count(b"\n", 0, start)
-    theirs = old[start : len(old) - end].split(b"\n")[:-1]
-    ours = new[start : len(new) - end].split(b"\n")[:-1]
+    before = old.number(start)
+    theirs = old.lines(start, len(old) - end)
+    ours = new.lines(start, len(new) - end)
     steps = _steps(theirs, ours, most)
     if steps is None:
         return None

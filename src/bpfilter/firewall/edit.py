@@ -17,9 +17,11 @@ may still do so have ended; what stands in it is taken off by its base.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from bpfilter.abi.bpf import MapFlags, MapType
 from bpfilter.bpf.maps import Map
@@ -27,9 +29,8 @@ from bpfilter.bpf.program import Program
 from bpfilter.bpf.spec import MapSpec
 from bpfilter.compiler.counters import COUNTERS_MAP
 from bpfilter.compiler.edit import Edited, Editor, editor
-from bpfilter.compiler.target import Target
 from bpfilter.dataclass import dataclass, replace
-from bpfilter.errors import StateError
+from bpfilter.errors import Error, StateError
 from bpfilter.firewall import apply, conntrack, counters, dispatch
 from bpfilter.firewall.change import Change, change_of
 from bpfilter.firewall.counters import PAIR_BYTES
@@ -37,6 +38,10 @@ from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.lines import Lines
 from bpfilter.firewall.store import Store
+
+if TYPE_CHECKING:
+    from bpfilter.compiler.target import Target
+    from bpfilter.kernel.api import Kernel
 
 
 def try_edit(
@@ -51,14 +56,43 @@ def try_edit(
     if not store.slot(given.family):
         return None
     with ExitStack() as stack, store.lock(wait_s):
+        if not store.is_whole():
+            return None
+        apply.recover(store)
+        # Programs of before the last edit may count in what it freed, and read what it left.
+        ended = stack.enter_context(_readers_ending(store.kernel))
         edit = _planned(store, given, by)
-        return None if edit is None else edit.run(source, lambda: target or _here(stack, store))
+        if edit is None:
+            return None
+        return edit.run(source, ended, lambda: target or _here(stack, store))
+
+
+@contextmanager
+def _readers_ending(kernel: Kernel) -> Iterator[Callable[[], None]]:
+    """Wait for running programs to end while other things are done; give what is to be called
+    where they have to have ended. Raises: KernelError, there."""
+    errors: list[Error] = []
+
+    def wait() -> None:
+        try:
+            kernel.wait_for_readers()
+        except Error as error:
+            errors.append(error)
+
+    def ended() -> None:
+        thread.join()
+        if errors:
+            raise errors[0]
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield ended
+    finally:
+        thread.join()
 
 
 def _planned(store: Store, given: GivenText, by: Editor) -> _Edit | None:
-    if not store.is_whole():
-        return None
-    apply.recover(store)
     try:
         current = store.generation(given.family)
         layout = b"" if current is None else store.records.layout(current)
@@ -108,14 +142,14 @@ class _Edit:
         self.layout = layout
         self.base = base
 
-    def run(self, source: str, target: Callable[[], Target]) -> Generation | None:
-        if self.current.free or self.records.spare(self.family, self.slot) is not None:
-            # Programs of before the last edit count in the one, and read the other.
-            self.kernel.wait_for_readers()
+    def run(
+        self, source: str, ended: Callable[[], None], target: Callable[[], Target]
+    ) -> Generation | None:
         with ExitStack() as stack:
             theirs = self._opened(stack, self.current.slot)
             try:
                 room = self._spare(stack) or self._made(stack, theirs, target)
+                ended()
                 edited = self._edited(theirs, room)
                 if edited is None:
                     return None
@@ -123,7 +157,7 @@ class _Edit:
                 made = self._described(edited, room, source)
                 self.records.write_base(made, self._base())
                 self.records.write(
-                    made, bytes(self.change.lines), order=self.change.order, layout=edited.layout
+                    made, self.change.lines.text, order=self.change.order, layout=edited.layout
                 )
             except BaseException:
                 self.store.drop_slot(self.family, self.slot)

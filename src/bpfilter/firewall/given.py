@@ -34,7 +34,8 @@ class GivenText:
 
     @cached_property
     def is_large(self) -> bool:
-        return self.raw.count(b"\n") >= LARGE
+        # Of a text of some megabytes, the beginning is enough.
+        return self.raw.count(b"\n", 0, 1 << 18) >= LARGE or self.raw.count(b"\n") >= LARGE
 
     @cached_property
     def readable(self) -> Readable:

@@ -38,7 +38,7 @@ class LargeRules:
             return self.otherwise().compile(policies, target)
         return Prepared(
             compiled,
-            Lines(head(bulk.chains), _body(bulk)),
+            Lines.of(head(bulk.chains), _body(bulk)),
             _order(bulk),
             _written(bulk),
             policies_of(bulk.chains),

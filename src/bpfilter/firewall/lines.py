@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import StateError
-from bpfilter.rules.model import Chain, Counters, Family, Table
-from bpfilter.rules.options import format_rule
-from bpfilter.rules.saved import MAX_LINE_BYTES, format_chain
+from bpfilter.firewall.stretch import Stretch
+
+if TYPE_CHECKING:
+    from bpfilter.rules.model import Chain, Family, Table
 
 OPENING = b"*filter\n"
 END = b"COMMIT\n"
@@ -28,38 +30,49 @@ _COUNTERS = re.compile(rb"^\[[0-9]+:[0-9]+\] *", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Head and body, each line with its newline; `bytes(lines)` is the text."""
+    """A kept text, whose body begins at `start`."""
 
-    head: bytes
-    body: bytes
+    text: bytes
+    start: int
 
-    def __bytes__(self) -> bytes:
-        return self.head + self.body + END
+    @classmethod
+    def of(cls, head: bytes, body: bytes) -> Lines:
+        """Put a text together."""
+        return cls(b"".join((head, body, END)), len(head))
 
     @classmethod
     def of_text(cls, text: bytes) -> Lines:
-        """Take a kept text apart. Raises: StateError if it is none."""
+        """Take a kept text. Raises: StateError if it is none."""
         if not (text.startswith(OPENING) and text.endswith(b"\n" + END)):
             raise StateError("the rules in force have lost their text")
-        end = len(text) - len(END)
         at = len(OPENING)
         while text.startswith(b":", at):
             at = text.index(b"\n", at) + 1
-        return cls(text[:at], text[at:end])
+        return cls(text, at)
+
+    @property
+    def head(self) -> bytes:
+        return self.text[: self.start]
+
+    @property
+    def body(self) -> Stretch:
+        return Stretch(self.text, self.start, len(self.text) - len(END))
 
     @classmethod
     def of_table(cls, table: Table, family: Family) -> Lines:
         """Write a table, as rules that read back to the same."""
+        from bpfilter.rules.options import format_rule
+
         lines = [
             format_rule(rule, chain.name, family, exact=True) + "\n"
             for chain in table.chains
             for rule in chain.rules
         ]
-        return cls(head(table.chains), encode("".join(lines)))
+        return cls.of(head(table.chains), encode("".join(lines)))
 
     def rules(self) -> list[bytes]:
         """Give the line of each rule, without newline."""
-        return self.body.split(b"\n")[:-1]
+        return bytes(self.body).split(b"\n")[:-1]
 
     def chains(self) -> list[str]:
         """Name all chains."""
@@ -80,7 +93,7 @@ class Lines:
         return b"\n".join(declared) + body + END
 
 
-def cut(text: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
+def cut(text: bytes) -> tuple[dict[bytes, bytes], Stretch] | None:
     """Cut an iptables-save text into its chains, with what it gives as their policies, and a body.
 
     Of the body it looks at the first line alone, for counters. None if this is not the filter
@@ -93,14 +106,16 @@ def cut(text: bytes) -> tuple[dict[bytes, bytes], bytes] | None:
     at = start + len(OPENING)
     declared: dict[bytes, bytes] = {}
     while text.startswith(b":", at):
-        line, _, _ = text[at : at + MAX_LINE_BYTES].partition(b"\n")
-        name, *policy = line[1:].split()
+        stop = text.index(b"\n", at)
+        name, *policy = text[at + 1 : stop].split()
         if not policy:
             return None
         declared[name] = policy[0]
-        at += len(line) + 1
-    body = text[at:end]
-    return declared, without_counters(body) if body.startswith(b"[") else body
+        at = stop + 1
+    body = Stretch(text, at, end)
+    if body.part(0, 1) == b"[":
+        body = Stretch.of(without_counters(bytes(body)))
+    return declared, body
 
 
 def without_counters(body: bytes) -> bytes:
@@ -110,6 +125,9 @@ def without_counters(body: bytes) -> bytes:
 
 def head(chains: Iterable[Chain]) -> bytes:
     """Give the lines that declare chains, without counters."""
+    from bpfilter.rules.model import Counters
+    from bpfilter.rules.saved import format_chain
+
     lines = [format_chain(replace(chain, counters=Counters())) + "\n" for chain in chains]
     return OPENING + encode("".join(lines))
 

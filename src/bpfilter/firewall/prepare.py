@@ -87,7 +87,7 @@ def of_values(ruleset: Ruleset) -> Readable:
         return parsed
     from bpfilter.firewall.large import read_large
 
-    text = bytes(Lines.of_table(parsed.table, parsed.family))
+    text = Lines.of_table(parsed.table, parsed.family).text
     large = read_large(text, "", parsed.family, lambda: parsed)
     return parsed if large is None else _WithSpans(parsed, large)
 

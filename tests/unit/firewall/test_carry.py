@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bpfilter import Family, parse_saved
 from bpfilter.firewall import carry
 from bpfilter.firewall.counters import PAIR_BYTES, pack, unpack
-from bpfilter.firewall.lines import END, Lines, encode
+from bpfilter.firewall.lines import Lines, encode
 from bpfilter.rules.model import Chain, Rule
 
 HEAD = b"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:own - [0:0]\n"
@@ -19,7 +19,7 @@ V4 = Family.IPV4
 
 
 def lines(*rules: str) -> Lines:
-    return Lines(HEAD, encode("".join(f"{rule}\n" for rule in rules)))
+    return Lines.of(HEAD, encode("".join(f"{rule}\n" for rule in rules)))
 
 
 def numbers(count: int, first: int = 1) -> bytes:
@@ -45,7 +45,7 @@ def compared(old: Lines, new: Lines) -> list[int]:
 
 
 def _in_lines(text: Lines) -> list[tuple[str, Rule]]:
-    table = parse_saved(text.head + text.body + END, "test", V4).table("filter")
+    table = parse_saved(text.text, "test", V4).table("filter")
     assert table is not None
     found: list[tuple[int, Chain, Rule]] = []
     for chain in table.chains:
@@ -103,29 +103,6 @@ def test_new_rules_take_what_is_written() -> None:
     )
     made = carry.carry(old, new, numbers(2), numbers(4, first=50), V4)
     assert unpack(made)[::2].tolist() == [50, 1, 52, 2]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        (b"", b"", (0, 0)),
-        (b"a\nb\n", b"a\nb\n", (4, 0)),
-        (b"a\nb\n", b"a\nc\n", (2, 0)),
-        (b"a\nb\nc\n", b"a\nd\nc\n", (2, 2)),
-        (b"ab\n", b"b\n", (0, 0)),
-        (b"b\n", b"ab\n", (0, 0)),
-        (b"x\nb\n", b"b\n", (0, 2)),
-        (b"a\n", b"a\na\n", (2, 0)),
-        (b"a\na\n", b"a\n", (2, 0)),
-        (b"a\nb\na\n", b"a\n", (2, 0)),
-        (b"xa\nb\n", b"ya\nb\n", (0, 2)),
-        (b"a\nbc\nd\n", b"a\nc\nd\n", (2, 2)),
-    ],
-)
-def test_what_is_the_same_are_whole_lines(
-    old: bytes, new: bytes, expected: tuple[int, int]
-) -> None:
-    assert carry.common(old, new) == expected
 
 
 RULES = st.lists(

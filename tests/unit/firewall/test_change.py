@@ -21,7 +21,7 @@ ROOM = 20
 
 
 def lines(rules: list[str]) -> Lines:
-    return Lines(HEAD, encode("".join(f"{rule}\n" for rule in rules)))
+    return Lines.of(HEAD, encode("".join(f"{rule}\n" for rule in rules)))
 
 
 def in_force(rules: int, **changes: Any) -> Generation:
@@ -44,8 +44,7 @@ def rule(number: int, chain: str = "INPUT") -> str:
 def change(
     old: list[str], new: list[str], order: array[int] | None = None, **changes: Any
 ) -> Change | None:
-    text = bytes(lines(new))
-    return change_of(text, in_force(len(old), **changes), lines(old), order)
+    return change_of(lines(new).text, in_force(len(old), **changes), lines(old), order)
 
 
 def counted(rules: list[str], order: array[int] | None) -> dict[str, list[tuple[int, str]]]:
@@ -188,9 +187,9 @@ def test_chains_and_policies_have_to_be_the_same(head: str, same: bool) -> None:
     ],
 )
 def test_what_is_no_filter_table_alone(text: bytes) -> None:
-    assert change_of(text, in_force(0), Lines(HEAD, b""), None) is None
+    assert change_of(text, in_force(0), Lines.of(HEAD, b""), None) is None
 
 
 def test_a_kept_text_of_nothing() -> None:
     text = HEAD + END
-    assert change_of(text, in_force(0), Lines(HEAD, b""), None) is not None
+    assert change_of(text, in_force(0), Lines.of(HEAD, b""), None) is not None
