@@ -9,7 +9,8 @@
        56  u32[returns]    return points; before the loop starts: reading the packet
            u32[]           packet words, in the order given by `Frame.slots`
 
-All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h).
+All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h), 16 of which are for
+what may_goto counts (steps.py).
 """
 
 from __future__ import annotations
