@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.build import Index, build_index
 from bpfilter.compiler.index.kinds import Kinds
@@ -25,10 +26,20 @@ class Built:
     memory: bytearray
     descriptor: int
 
+    def steps(self) -> int:
+        """Give the bound that the tuples state; edits raise it."""
+        searched, _, pruners, at, _, count, _, _ = layout.DESCRIPTOR.unpack_from(
+            self.memory, self.descriptor
+        )
+        width = layout.stride(self.key.count)
+        longest = [layout.TUPLE.unpack_from(self.memory, at + width * t)[3] for t in range(count)]
+        used = [t for t in range(count) if searched >> t & 1]
+        return int(pruners + sum(1 + longest[t] for t in used))
+
     def first(self, packet: Packet, from_order: int) -> int | None:
         """Give the order of the first record; the search stays within the bound."""
         took = walk(self.memory, self.descriptor, self.key, packet, from_order)
-        assert took.steps <= self.index.steps
+        assert took.steps <= self.steps()
         return None if took.found is None else took.found.order
 
     def matching(self, packet: Packet) -> list[int]:
@@ -59,7 +70,9 @@ def build(rows: Rows, key: KeyWords, reserve: int = 0) -> Built:
     kinds.write(blob)
     descriptor = blob.append_bytes(index.descriptor)
     blob.reserve(reserve)
-    return Built(rows, key, index, blob.to_bytes(), descriptor)
+    built = Built(rows, key, index, blob.to_bytes(), descriptor)
+    assert built.steps() == index.steps
+    return built
 
 
 def is_match(rows: Rows, row: int, packet: Packet) -> bool:

@@ -21,8 +21,8 @@ class Blob:
         self._chunks: list[tuple[int, NDArray[Any]]] = []
         self._size = HEADER_BYTES
         self._reserved = 0
-        #: Offset and number of the kinds of records.
-        self.kinds = (0, 0)
+        #: Offset and number of the kinds of records, and how many there is room for.
+        self.kinds = (0, 0, 0)
 
     @property
     def size(self) -> int:

@@ -178,6 +178,7 @@ def _cut(pieces: Pieces, windows: list[Window], which: Ints, growth: _Growth) ->
     growth.slots += int(sizes.sum())
     for number in np.unique(which[which >= 0]):
         growth.nodes.append(_nodes(pieces, windows[number], which == number, first))
+        growth.hiders.append(pieces.row[windows[number].hiders(which == number)])
     slot, source = _copies(pieces, windows, which, first)
     new = np.flatnonzero(np.concatenate([[True], slot[1:] != slot[:-1]])[: len(slot)])
     parent = pieces.run[source]

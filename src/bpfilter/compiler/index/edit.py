@@ -3,6 +3,9 @@
 What is changed is a copy that no packet is searched in yet. A run grows by being written
 again behind everything else, where the builder has left room (layout.py's header); a record
 goes by getting a kind that nothing matches, since runs may be shared.
+
+A row is put into the most telling tuple whose masks are part of its own. One that tests
+nothing is always there, but is not searched until it has a row.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class IndexEditor:
     def __init__(self, memory: memoryview, key: KeyWords) -> None:
         self.memory = memory
         self.key = key
-        _, self.free, self.end, self.kinds, self.kinds_number = layout.HEADER.unpack_from(memory)
+        _, self.free, self.end, self.kinds, self.kinds_number, self.kinds_room = (
+            layout.HEADER.unpack_from(memory)
+        )
         self.free = -(-self.free // layout.UNIT) * layout.UNIT
         self.stride = layout.stride(key.count)
 
@@ -51,12 +56,12 @@ class IndexEditor:
         record = self._record(row, kind)
         for number in self._tuples(descriptor, row):
             entries = list(self._entries(descriptor, number, row))
-            if len(entries) <= MAX_RUNS and all(map(self._can_grow, entries)):
-                added = all(self._grow(at, row.order, record) for at in entries)
-                self._raise_bounds(descriptor, number, row.order, len(entries))
+            if len(entries) <= MAX_RUNS:
+                steps = [self._grow(at, row.order, record) for at in entries]
+                self._raise_bounds(descriptor, number, row.order, max(steps, default=0))
                 self._admit(descriptor, number, row)
                 self._save()
-                return added
+                return 0 not in steps
         return False
 
     def remove(self, descriptor: int, row: Row) -> bool:
@@ -81,14 +86,11 @@ class IndexEditor:
 
     # Tuples that may hold a row, the most telling first: by number.
     def _tuples(self, descriptor: int, row: Row) -> list[int]:
-        tuples, _, _, table, _, count, _, _ = layout.DESCRIPTOR.unpack_from(
-            self.memory, descriptor
-        )
+        _, _, _, table, _, count, _, _ = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)
         found = []
         for number in range(count):
             masks = self._masks(table + number * self.stride)
-            held = all(m & theirs == m for m, theirs in zip(masks, row.masks, strict=True))
-            if tuples >> number & 1 and held:
+            if all(m & theirs == m for m, theirs in zip(masks, row.masks, strict=True)):
                 found.append((-sum(mask.bit_count() for mask in masks), number))
         return [number for _, number in sorted(found)]
 
@@ -110,12 +112,18 @@ class IndexEditor:
                 yield at
                 continue
             word, shift, bits, children = layout.CUT.unpack_from(self.memory, _offset(entry))
-            mask, value = row.masks[word] >> shift, row.values[word] >> shift
-            todo += [
-                children + 4 * child
-                for child in range(1 << bits)
-                if (child ^ value) & mask & (1 << bits) - 1 == 0
-            ]
+            todo += [children + 4 * child for child in self._children(row, word, shift, bits)]
+
+    # What `bits` bits of a word from `shift` on may be, in packets that a row matches.
+    def _children(self, row: Row, word: int, shift: int, bits: int) -> list[int]:
+        window = (1 << bits) - 1
+        mask, value = row.masks[word] >> shift & window, row.values[word] >> shift & window
+        allowed = [child for child in range(1 << bits) if (child ^ value) & mask == 0]
+        if word != self.key.ports:
+            return allowed
+        low, high = row.sports if shift >= 16 else row.dports
+        first, last = low >> shift % 16, high >> shift % 16
+        return [child for child in allowed if (child - first) & window <= last - first]
 
     def _records(self, entry_at: int) -> range:
         (entry,) = layout.ENTRY.unpack_from(self.memory, entry_at)
@@ -140,47 +148,63 @@ class IndexEditor:
         at = kinds.find(packed, size)
         while at > 0 and at % size:
             at = kinds.find(packed, at + 1)
-        return at // size if at > 0 else None
+        if at > 0:
+            return at // size
+        if self.kinds_number == self.kinds_room:
+            return None
+        self.memory[self.kinds + len(kinds) : self.kinds + len(kinds) + size] = packed
+        self.kinds_number += 1
+        return int(self.kinds_number) - 1
 
     def _record(self, row: Row, kind: int) -> bytes:
         values = [row.values[word] for word in self.key.compared]
         head = layout.RECORD_HEAD.pack(row.order << 8 | kind >> 8, row.pc << 8 | kind & 0xFF)
         return head + struct.pack(f"={len(values)}I", *values)
 
-    def _can_grow(self, entry_at: int) -> bool:
-        (entry,) = layout.ENTRY.unpack_from(self.memory, entry_at)
-        return int(entry) & layout.COUNT_MASK < layout.RUN_MAX
-
-    # Write a run again, with one record more.
-    def _grow(self, entry_at: int, order: int, record: bytes) -> bool:
-        old = self._records(entry_at)
-        size = (len(old) + 1) * len(record)
-        if self.free + size > self.end:
-            return False
-        at = self.free
+    # Write a run again, with one record more; give how many steps it takes more, 0 if there
+    # is no room.
+    def _grow(self, entry_at: int, order: int, record: bytes) -> int:
+        old, width = self._records(entry_at), len(record)
         orders = [layout.RECORD_HEAD.unpack_from(self.memory, each)[0] >> 8 for each in old]
-        place = sum(each < order for each in orders)
-        split = old.start + place * len(record)
-        before, after = bytes(self.memory[old.start : split]), bytes(self.memory[split : old.stop])
-        self.memory[at : at + size] = before + record + after
-        self.free += size
-        entry = at // layout.UNIT << layout.COUNT_BITS | len(old) + 1
-        layout.ENTRY.pack_into(self.memory, entry_at, entry)
-        return True
+        split = old.start + width * sum(each < order for each in orders)
+        count = len(old) + 1
+        header = b""
+        if count > layout.RUN_MAX:
+            header = layout.LONG_RUN.pack(count, 1 << count.bit_length() - 1)
+        run = b"".join(
+            (header, self.memory[old.start : split], record, self.memory[split : old.stop])
+        )
+        if old.stop == self.free:  # written last time: over it
+            self.free = old.start - (layout.LONG_RUN.size if len(old) > layout.RUN_MAX else 0)
+        if self.free + len(run) > self.end:
+            return 0
+        self.memory[self.free : self.free + len(run)] = run
+        entry = self.free // layout.UNIT << layout.COUNT_BITS
+        layout.ENTRY.pack_into(
+            self.memory, entry_at, entry | (layout.ENTRY_LONG if header else count)
+        )
+        self.free += len(run)
+        return _steps(count) - _steps(count - 1)
 
     # The lowest order in a tuple or a later one; the most steps a bucket takes.
-    def _raise_bounds(self, descriptor: int, number: int, order: int, runs: int) -> None:
+    def _raise_bounds(self, descriptor: int, number: int, order: int, steps: int) -> None:
         table = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)[3]
         for each in range(number + 1):
             at = table + each * self.stride
             base, shift, lowest, longest = layout.TUPLE.unpack_from(self.memory, at)
-            longest += each == number and runs > 0
+            if each == number:
+                longest += steps
             layout.TUPLE.pack_into(self.memory, at, base, shift, min(lowest, order), longest)
 
-    # Have the pruners let packets of this row pass to its tuple.
+    # Have the pruners let packets of this row pass to its tuple, and all views that share
+    # the index, whose descriptors are the same, search it.
     def _admit(self, descriptor: int, number: int, row: Row) -> None:
-        fields = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)
-        pruners, table = fields[2], fields[4]
+        was = bytes(self.memory[descriptor : descriptor + layout.DESCRIPTOR_BYTES])
+        searched, _, pruners, _, table, *_ = layout.DESCRIPTOR.unpack(was)
+        for view in range(layout.VIEWS):
+            at = descriptor + view * layout.DESCRIPTOR_BYTES
+            if self.memory[at : at + layout.DESCRIPTOR_BYTES] == was:
+                layout.SET.pack_into(self.memory, at, searched | 1 << number)
         for at in range(table, table + pruners * self.stride, self.stride):
             base, shift, always = layout.PRUNER.unpack_from(self.memory, at)
             if always >> number & 1:
@@ -192,8 +216,20 @@ class IndexEditor:
 
     def _save(self) -> None:
         layout.HEADER.pack_into(
-            self.memory, 0, layout.MAGIC, self.free, self.end, self.kinds, self.kinds_number
+            self.memory,
+            0,
+            layout.MAGIC,
+            self.free,
+            self.end,
+            self.kinds,
+            self.kinds_number,
+            self.kinds_room,
         )
+
+
+def _steps(count: int) -> int:
+    # Of a run: its records, and those that halving a long one looks at.
+    return count + (count.bit_length() if count > layout.RUN_MAX else 0)
 
 
 def _offset(entry: int) -> int:

@@ -10,6 +10,9 @@ from bpfilter.compiler.index.layout import COMPARED_MAX, KIND_BYTES, KINDS_MAX, 
 from bpfilter.compiler.index.rows import U16, Bools, Ints, Rows, classify
 from bpfilter.errors import BuildError
 
+#: Kinds that edits may add.
+ROOM = 256
+
 KIND = np.dtype(
     {
         "names": ["masks", "sports", "dports", "proto"],
@@ -51,9 +54,11 @@ class Kinds:
         return np.asarray(place[kind_of] >= KINDS_MAX // 2, np.bool_)
 
     def write(self, blob: Blob) -> None:
-        """Append the table of kinds."""
-        table = np.frombuffer(b"".join(self._numbers), np.uint8)
-        blob.kinds = (blob.append(table), len(self._numbers))
+        """Append the table of kinds, with room for those of rules to come."""
+        room = min(len(self._numbers) + ROOM, KINDS_MAX)
+        table = np.zeros(room * KIND_BYTES, np.uint8)
+        table[: len(self._numbers) * KIND_BYTES] = np.frombuffer(b"".join(self._numbers), np.uint8)
+        blob.kinds = (blob.append(table), len(self._numbers), room)
 
     def _classify(self, rows: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.void]], Ints]:
         every = np.zeros(len(rows), KIND)

@@ -15,7 +15,7 @@ ascending order. Numbers below are offsets in the structure.
 
 Header (64 bytes, at 0; nothing in it is read by the search):
     0 u32 MAGIC | 4 u32 free: offset of the first free byte | 8 u32 size: end of the room for
-    edits | 12 u32 offset of the kinds | 16 u32 number of kinds
+    edits | 12 u32 offset of the kinds | 16 u32 number of kinds | 20 u32 kinds there is room for
 Descriptor (64 bytes, 64-aligned; a chain has VIEWS in a row):
     0 u64 tuples to probe, a set | 8 u32 end_pc | 12 u32 number of pruners | 16 u32 offset of
     tuples | 20 u32 offset of pruners | 24 u32 number of tuples | 28 u32 offset of hiders |
@@ -77,7 +77,7 @@ MULTIPLIERS = (
 U64 = (1 << 64) - 1
 
 MAGIC = 0x62706978
-HEADER = struct.Struct("=IIIII44x")
+HEADER = struct.Struct("=IIIIII40x")
 DESCRIPTOR = struct.Struct("=QIIIIIII28x")
 TUPLE = struct.Struct("=IIII")
 PRUNER = struct.Struct("=IIQ")

@@ -69,36 +69,51 @@ class Window:
 
     def pairs(self, chosen: Bools) -> tuple[Ints, Ints]:
         """Give child and piece of every copy, for the runs that are chosen."""
-        run_of = np.repeat(np.arange(len(self.bits)), np.diff(self.offset))
-        rest = self.rest[chosen[run_of[self.at[self.rest]]]]
+        rest = self._of(chosen, self.rest)
         wide = (self.high - self.low)[rest] + 1
         number = np.arange(wide.sum()) - np.repeat(np.cumsum(wide) - wide, wide)
         child, piece = self._simple_pairs()
-        ours = chosen[run_of[child]]
+        ours = self._is_of(chosen, piece)
         return (
             np.concatenate([np.repeat((self.at + self.low)[rest], wide) + number, child[ours]]),
             np.concatenate([np.repeat(rest, wide), piece[ours]]),
         )
 
-    def _simple_pairs(self) -> tuple[Ints, Ints]:
+    def hiders(self, chosen: Bools) -> Ints:
+        """Give the pieces for which others are not copied, in the runs that are chosen."""
+        place, piece = self._partial()
+        before = self.first[place]
+        covering = self.simple[self.covers_low[self.simple] <= self.covers_high[self.simple]]
+        size = len(self.first) + 1
+        change = np.bincount((self.base + self.covers_low)[covering], minlength=size)
+        change -= np.bincount((self.base + self.covers_high)[covering] + 1, minlength=size)
+        shared = np.flatnonzero(np.cumsum(change)[:-1] > 1)
+        return self._of(chosen, np.union1d(before[before < piece], self.first[shared]))
+
+    def _is_of(self, chosen: Bools, pieces: Ints) -> Bools:
+        run_of = np.repeat(np.arange(len(self.bits)), np.diff(self.offset))
+        return np.asarray(chosen[run_of[self.at[pieces]]], np.bool_)
+
+    def _of(self, chosen: Bools, pieces: Ints) -> Ints:
+        return pieces[self._is_of(chosen, pieces)]
+
+    # Simple pieces that cover a child in part, behind the place of the child.
+    def _partial(self) -> tuple[Ints, Ints]:
         simple = self.simple
         low, high = self.low[simple], self.high[simple]
         in_low = low < self.covers_low[simple]
         in_high = (high > self.covers_high[simple]) & ~(in_low & (low == high))
         piece = np.concatenate([simple[in_low], simple[in_high]])
         child = np.concatenate([low[in_low], high[in_high]])
-        seen = self.first[self.base[piece] + child] > piece
-        place = np.flatnonzero(self.first < _NEVER)
-        covering = self.first[place]
-        return (
-            np.concatenate(
-                [
-                    (self.at[piece] + child)[seen],
-                    self.at[covering] + place - self.base[covering],
-                ]
-            ),
-            np.concatenate([piece[seen], covering]),
-        )
+        return self.base[piece] + child, piece
+
+    def _simple_pairs(self) -> tuple[Ints, Ints]:
+        place, piece = self._partial()
+        seen = self.first[place] > piece
+        covered = np.flatnonzero(self.first < _NEVER)
+        piece = np.concatenate([piece[seen], self.first[covered]])
+        place = np.concatenate([place[seen], covered])
+        return self.at[piece] + place - self.base[piece], piece
 
 
 def word_window(pieces: Pieces, word: int, width: Ints) -> Window:
