@@ -41,6 +41,8 @@ class Compiled:
     asks_users: Rule | None
     #: The chains that are searched by an index.
     indexes: tuple[ChainIndex, ...] = ()
+    #: The rules are instructions of their own, not cells for a loop (straight.py).
+    straight: bool = False
     #: What edit.py needs to change rules in place; empty if it cannot.
     layout: bytes = b""
 
@@ -131,6 +133,7 @@ def assemble(
         needs_conntrack=any(match.TRACKS for rule in rules for match in rule.matches),
         asks_users=next(users, None),
         indexes=indexes,
+        straight=bool(code.straight),
         layout=layout,
     )
 
