@@ -38,9 +38,12 @@ def around(version: int) -> Around:
     return Around(sources, destinations)
 
 
-def draw(theme: Theme, version: int, seed: int, packets: int) -> tuple[Ruleset, Packets]:
-    """Draw a ruleset of a theme, and packets for it."""
-    ruleset = draw_ruleset(theme, version, SIZES.get(theme.name, SIZE), seed, WIDE[version])
+def draw(
+    theme: Theme, version: int, seed: int, packets: int, size: int = 0
+) -> tuple[Ruleset, Packets]:
+    """Draw a ruleset of a theme, of about `size` rules if given, and packets for it."""
+    size = size or SIZES.get(theme.name, SIZE)
+    ruleset = draw_ruleset(theme, version, size, seed, WIDE[version])
     drawer = Drawer(ruleset, around(version), np.random.default_rng(seed))
     return ruleset, drawer.draw(packets)
 

@@ -89,7 +89,8 @@ def compile_large(ruleset: Ruleset, target: Target, around: bool = True) -> Larg
     if around:
         spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * WORDS, 1, MapFlags.MMAPABLE)
         compiled = replace(compiled, maps=compiled.maps | {AROUND_MAP: spec})
-    return Large(compiled, frame, emit.call_args.kwargs["search"], key)
+    searches = (call.kwargs["search"] for call in emit.call_args_list)
+    return Large(compiled, frame, next(filter(None, searches)), key)
 
 
 def _read_around(p: Prologue) -> None:
@@ -165,8 +166,8 @@ class Runs:
 
     def counted(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Give what rules (numbered from 1 in their chain) and policies (0) counted."""
-        counts = self._counts()[COUNTER_FIRST:].tolist()
         keys = self.compiled.counters
+        counts = self._counts()[COUNTER_FIRST : COUNTER_FIRST + len(keys)].tolist()
         return {
             (key.chain, key.number): (packets, size)
             for key, (packets, size) in zip(keys, counts, strict=True)

@@ -12,6 +12,7 @@ from bpfilter.compiler.bulk_layout import CELL
 from bpfilter.compiler.cells import Op
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.emit import INDEX_MAP
+from bpfilter.compiler.index.rows import hash_rows
 from bpfilter.compiler.index.walk import Packet, walk
 from bpfilter.compiler.loop import CELLS_MAP
 from bpfilter.plan import fields
@@ -27,6 +28,7 @@ class Tuple:
 
     masks: Words
     shift: int
+    entries: Words
     cost: Ints
 
 
@@ -67,7 +69,7 @@ def read_view(large: Large, descriptor: int) -> View:
         masks = np.frombuffer(index, np.uint32, large.key.count, start + layout.MASKS_OFFSET)
         entries = np.frombuffer(index, np.uint32, 1 << (64 - shift), base)
         cost = np.array([_cost(index, entry, view, 0) for entry in entries.tolist()])
-        view.tuples.append(Tuple(masks, shift, cost))
+        view.tuples.append(Tuple(masks, shift, entries, cost))
     return view
 
 
@@ -135,38 +137,58 @@ class Adversary:
     """Looks for packets that cost a chain's index most, knowing all of it.
 
     Words of packets that come near rules are put together anew, masked as tuples mask them
-    and filled up at random; the dearest by the buckets they come to are walked through, and
-    then changed word by word as long as that makes them dearer.
+    and filled up at random. The dearest by the buckets they come to are walked through, and
+    then changed as long as that makes them dearer: word by word, or so that cuts lead on to
+    the longest run.
     """
 
     def __init__(self, large: Large, descriptor: int, near: Words, seed: int) -> None:
         self.large = large
+        self.index = memory(large)
         self.view = read_view(large, descriptor)
         self.near = near
         self.random = np.random.default_rng(seed)
 
-    def worst(self, candidates: int = 100_000, rounds: int = 300) -> int:
+    def worst(self, candidates: int = 100_000, rounds: int = 200) -> int:
         """Give the most steps that any of the packets tried takes."""
         drawn = self._draw(candidates)
-        dearest = np.argsort(-self._bound(drawn), kind="stable")[:50]
-        best, most = drawn[dearest[0]], 0
-        for words in drawn[dearest]:
-            steps = self.steps(words)
-            if steps > most:
-                best, most = words, steps
-        for words in self._changed(best, rounds):
+        dearest = drawn[np.argsort(-self._bound(drawn), kind="stable")[:20]]
+        for words in dearest:
+            for each in self.view.tuples:
+                self._aim(words, each)
+        costs = [self.steps(words) for words in dearest]
+        best, most = dearest[int(np.argmax(costs))], max(costs)
+        for _ in range(rounds):
+            words = self._changed(best)
             steps = self.steps(words)
             if steps >= most:
-                best[:], most = words, steps
+                best, most = words, steps
         return most
 
-    def _changed(self, best: Words, rounds: int) -> Iterator[Words]:
-        for word in self.random.integers(len(best), size=rounds):
-            changed = best.copy()
-            changed[word] = self.near[self.random.integers(len(self.near)), word]
-            if self.random.random() < 0.5:
-                changed[word] ^= np.uint32(1) << np.uint32(self.random.integers(32))
-            yield changed
+    def _changed(self, best: Words) -> Words:
+        words, kind = best.copy(), self.random.integers(3)
+        if kind == 0:
+            self._aim(words, self.view.tuples[self.random.integers(len(self.view.tuples))])
+            return words
+        at = self.random.integers(len(words))
+        words[at] = self.near[self.random.integers(len(self.near)), at]
+        if kind == 1:
+            words[at] ^= np.uint32(1) << np.uint32(self.random.integers(32))
+        return words
+
+    def _aim(self, words: Words, at: Tuple) -> None:
+        """Change words so that the cuts of a tuple's bucket lead to its longest run."""
+        entry = int(at.entries[hash_rows(words[None], at.masks)[0] >> np.uint64(at.shift)])
+        while entry & layout.COUNT_MASK == layout.ENTRY_CUT:
+            number, shift, bits, base = layout.CUT.unpack_from(
+                self.index, (entry >> layout.COUNT_BITS) * layout.UNIT
+            )
+            children = np.frombuffer(self.index, np.uint32, 1 << bits, base)
+            costs = [_cost(self.index, child, self.view, 1) for child in children.tolist()]
+            child = int(np.argmax(costs))
+            window = np.uint32(((1 << bits) - 1) << shift)
+            words[number] = words[number] & ~window | np.uint32(child << shift)
+            entry = int(children[child])
 
     def _draw(self, n: int) -> Words:
         count = self.near.shape[1]
@@ -183,17 +205,13 @@ class Adversary:
     def _bound(self, words: Words) -> Ints:
         total = np.zeros(len(words), np.int64)
         for each in self.view.tuples:
-            hashes = np.zeros(len(words), np.uint64)
-            for number, mask in enumerate(each.masks):
-                hashes += (words[:, number] & mask).astype(np.uint64) * np.uint64(
-                    layout.MULTIPLIERS[number]
-                )
-            total += each.cost[(hashes >> np.uint64(each.shift)).astype(np.int64)]
+            place = hash_rows(words, each.masks) >> np.uint64(each.shift)
+            total += each.cost[place.astype(np.int64)]
         return total
 
     def steps(self, words: Words) -> int:
         """Give the most steps of a packet with such words: any protocol, from any rule on."""
-        key, index = self.large.key, memory(self.large)
+        key, index = self.large.key, self.index
         listed = words.tolist()
         ports = 0 if key.ports is None else listed[key.ports]
         most = 0
