@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ADDRESS = re.compile(
-    rb"^(?:\[[0-9:]+\] )?-A [^ ]+ (?:! )?-[sd] ([0-9.]+[/ ]|[0-9a-f]*:[0-9a-f:.]*[/ ])",
-    re.MULTILINE,
-)
+_ADDRESS = rb"(?m)^(?:\[[0-9:]+\] )?-A [^ ]+ (?:! )?-[sd] ([0-9.]+[/ ]|[0-9a-f]*:[0-9a-f:.]*[/ ])"
 
 FAMILIES = (Family.IPV4, Family.IPV6)
 
@@ -168,7 +165,7 @@ def guess_family(name: str, data: bytes) -> Family | None:
         return Family.IPV6
     if name.endswith((".v4", "iptables")):
         return Family.IPV4
-    found = _ADDRESS.search(data)
+    found = re.search(_ADDRESS, data)
     if found is not None:
         return Family.IPV6 if b":" in found[1] else Family.IPV4
     return None

@@ -9,17 +9,15 @@ lines that are left over on both sides are compared in one spelling (spelling.py
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from bpfilter.firewall import counters
 from bpfilter.firewall.counters import PAIR_BYTES
 from bpfilter.firewall.lines import Lines
+from bpfilter.firewall.pairing import NONE, left_over, pair
 from bpfilter.firewall.spelling import Speller
 from bpfilter.firewall.stretch import common
 from bpfilter.rules.model import Family
 
-#: Of a line that has no equal.
-NONE = -1
 #: So many lines are looked for in the text; more are, in a set of all its lines.
 _FEW = 8
 
@@ -36,7 +34,7 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
     if end and _shifted(gone, come, before.part(len(before) - end, len(before))):
         gone, come = before.lines(start, len(before)), after.lines(start, len(after))
     source = pair(gone, come)
-    pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
+    _pair_by_meaning(source, gone, come, _speller(old, family), _speller(new, family))
     first = PAIR_BYTES * before.number(start)
     last = first + PAIR_BYTES * len(gone)
     own = written[first : first + PAIR_BYTES * len(come)]
@@ -48,20 +46,6 @@ def carry(old: Lines, new: Lines, values: bytes, written: bytes, family: Family)
         + counters.add(counters.pick(values[first:last], source), own)
         + values[last:]
     )
-
-
-def pair(old: Sequence[bytes | None], new: Sequence[bytes | None]) -> list[int]:
-    """Give for each new line the index of the old one that is the same, or NONE: of several,
-    the first for the first, and so on."""
-    last = len(old) - 1
-    waiting = dict(zip(reversed(old), range(last, -1, -1), strict=True))
-    if len(waiting) == len(old):
-        return [waiting.pop(line, NONE) for line in new]
-    several: dict[bytes | None, list[int]] = {}
-    for index in range(last, -1, -1):
-        several.setdefault(old[index], []).append(index)
-    nobody: list[int] = []
-    return [indexes.pop() if (indexes := several.get(line, nobody)) else NONE for line in new]
 
 
 def _speller(lines: Lines, family: Family) -> Speller:
@@ -79,16 +63,15 @@ def _shifted(gone: list[bytes], come: list[bytes], end: bytes) -> bool:
     return not uneven.isdisjoint(end.split(b"\n"))
 
 
-def pair_by_meaning(
+# Gives new lines without an equal one an old one that means the same.
+def _pair_by_meaning(
     source: list[int], gone: list[bytes], come: list[bytes], old: Speller, new: Speller
 ) -> None:
-    """Give new lines without an equal one an old one that means the same, as `pair` does."""
-    left_over = sorted(set(range(len(gone))).difference(source))
-    without = [index for index, found in enumerate(source) if found == NONE]
-    if not (left_over and without):
+    left, without = left_over(source, len(gone))
+    if not (left and without):
         return
-    theirs = [old.spell(gone[index]) for index in left_over]
+    theirs = [old.spell(gone[index]) for index in left]
     ours = [new.spell(come[index]) for index in without]
     for index, found in zip(without, pair(theirs, ours), strict=True):
         if found != NONE and theirs[found] is not None:
-            source[index] = left_over[found]
+            source[index] = left[found]

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from bpfilter.compiler.edit import Added, Removed
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import SourceError
-from bpfilter.firewall import carry
 from bpfilter.firewall.counters import FIRST_RULE
 from bpfilter.firewall.differences import Hunk, hunks
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import END, Lines, cut, encode
-from bpfilter.firewall.spelling import Speller
+from bpfilter.firewall.pairing import NONE, left_over, pair
 from bpfilter.firewall.stretch import Stretch
 from bpfilter.rules.model import Jump, Rule
 from bpfilter.rules.options import RuleParser
@@ -68,7 +67,7 @@ def _kept(before: Lines, body: Stretch) -> Lines:
     is_whole = body.text.startswith(before.head) and body.start == before.start
     if is_whole and len(body.text) == body.end + len(END):
         return Lines(body.text, body.start)
-    return Lines.of(before.head, bytes(body))
+    return Lines.of(before.head, memoryview(body.text)[body.start : body.end])
 
 
 def _is_same_head(declared: Mapping[bytes, bytes], current: Generation, kept: Lines) -> bool:
@@ -103,16 +102,14 @@ class _Making:
         if went is None or came is None or self._has_equals():
             return None
         counters = [at for hunk in self.hunks for at in self._of(hunk.old, len(hunk.gone))]
-        source = carry.pair(self.gone, self.come)
-        speller = Speller(self.current.family, self.chains)
-        carry.pair_by_meaning(source, self.gone, self.come, speller, speller)
+        source = _paired(self.gone, self.come, went, came)
         free = list(self.current.free)
         free += range(self.current.unused, self.current.counters_per_cpu)
-        fresh = free[: source.count(carry.NONE)]
-        if len(fresh) < source.count(carry.NONE):
+        fresh = free[: source.count(NONE)]
+        if len(fresh) < source.count(NONE):
             return None
         new = iter(fresh)
-        theirs = [next(new) if at == carry.NONE else counters[at] for at in source]
+        theirs = [next(new) if at == NONE else counters[at] for at in source]
         order = self._ordered(theirs)
         left = set(counters) - set(theirs)
         unused = max([self.current.unused, *(counter + 1 for counter in fresh)])
@@ -189,6 +186,22 @@ class _Making:
         starts = (b"\n" + _START % encode(chain) + end for end in (b" ", b"\n"))
         at = max(text.rfind(start, first, last) for start in starts)
         return None if at < 0 else number - body.number(place, since=at + 1 - body.start)
+
+
+# Lines first, as when counters are carried over (carry.py), then what they mean.
+def _paired(
+    gone: list[bytes],
+    come: list[bytes],
+    went: list[tuple[str, Rule]],
+    came: list[tuple[str, Rule]],
+) -> list[int]:
+    source = pair(gone, come)
+    left, without = left_over(source, len(gone))
+    by_meaning = pair([went[index] for index in left], [came[index] for index in without])
+    for index, found in zip(without, by_meaning, strict=True):
+        if found != NONE:
+            source[index] = left[found]
+    return source
 
 
 def starts_plainly(line: bytes, chain: str) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OPENING = b"*filter\n"
 END = b"COMMIT\n"
-_COUNTERS = re.compile(rb"^\[[0-9]+:[0-9]+\] *", re.MULTILINE)
+_COUNTERS = rb"(?m)^\[[0-9]+:[0-9]+\] *"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Lines:
     start: int
 
     @classmethod
-    def of(cls, head: bytes, body: bytes) -> Lines:
+    def of(cls, head: bytes, body: bytes | memoryview) -> Lines:
         """Put a text together."""
         return cls(b"".join((head, body, END)), len(head))
 
@@ -120,7 +120,7 @@ def cut(text: bytes) -> tuple[dict[bytes, bytes], Stretch] | None:
 
 def without_counters(body: bytes) -> bytes:
     """Give lines without the `[packets:bytes]` before each."""
-    return _COUNTERS.sub(b"", body)
+    return re.sub(_COUNTERS, b"", body)
 
 
 def head(chains: Iterable[Chain]) -> bytes:
