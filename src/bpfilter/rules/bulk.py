@@ -38,7 +38,7 @@ def read_bulk(text: str, name: str, family: Family) -> dict[str, BulkTable] | No
         return None
 
 
-# None for a text that has control characters, or lines that are too long.
+# None for a text that has control characters but tabs, or lines that are too long.
 def _source(text: str, name: str) -> Text | None:
     try:
         encoded = text.encode("utf-8", "surrogateescape")
@@ -50,7 +50,7 @@ def _source(text: str, name: str) -> Text | None:
     array = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(array == ord("\n"))[: 1 - lexing.PADDING]
     controls = np.count_nonzero(array[: len(encoded)] < ord(" ")) - (len(ends) - 1)
-    if controls and controls != encoded.count(b"\t") + encoded.count(b"\r"):
+    if controls and controls != encoded.count(b"\t"):
         return None
     longest = int(np.diff(ends, prepend=-1).max()) - 1
     return Text(name, data, ends) if longest <= MAX_LINE_BYTES else None

@@ -62,10 +62,9 @@ class TableDraft:
     def table(self) -> Table:
         """Give the finished table, user chains sorted by name as libiptc keeps them."""
         base = TABLES[self.name]
-        own = sorted(
-            (name for name in self.chains if name not in base),
-            key=lambda name: name.encode("utf-8", "surrogateescape"),
-        )
+        own = [name for name in self.chains if name not in base]
+        # Text in ASCII sorts as its bytes do.
+        own.sort(key=None if "".join(own).isascii() else _encoded)
         return Table(
             self.name,
             tuple(
@@ -219,6 +218,10 @@ class TableDraft:
 
     def _named(self, command: Command, span: Span | None) -> list[ChainDraft]:
         return [self.chain(command.chain, span)] if command.chain else list(self.chains.values())
+
+
+def _encoded(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _renamed(rule: Rule, old: str, new: str) -> Rule:

@@ -8,7 +8,6 @@ others are read both ways and compared.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -29,8 +28,6 @@ from bpfilter.rules.shapes import Shape, Slot, value_of
 
 #: Lines cut at a time, which bounds the memory it takes.
 _BLOCK_LINES = 1 << 18
-
-_PLAIN_NAME = re.compile(r"[0-9A-Za-z_][!#-~]*")
 
 
 def give_up(reason: str) -> NoReturn:
@@ -222,13 +219,13 @@ def _samples(table: BulkTable) -> Iterator[int]:
 _COLUMNS = {slot: "jump" if slot is Slot.TARGET else slot.value for slot in Slot}
 
 
-# User chains that only a plain word can mean, and no extension's name.
+# User chains that a rule names by a plain word, and that are no extension's name.
 def _targets(draft: TableDraft) -> dict[bytes, int]:
-    plain, taken = _PLAIN_NAME.fullmatch, REGISTRY.names()
+    taken = REGISTRY.names()
     return {
-        name.encode(): at
+        name.encode("utf-8", "surrogateescape"): at
         for at, (name, chain) in enumerate(draft.chains.items())
-        if chain.policy is None and name not in taken and plain(name)
+        if chain.policy is None and name not in taken and name[0] not in "-!" and '"' not in name
     }
 
 

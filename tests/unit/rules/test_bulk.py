@@ -73,6 +73,19 @@ def test_user_chains_are_slots(chain: str) -> None:
     assert slots_of(f"-A {chain} -p tcp") == {"chain"}
 
 
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize("quoted", ["", ' -m comment --comment "q"'])
+def test_names_of_chains(quoted: str) -> None:
+    names = ("é", "\udcff", "a\\b", "'", "[", ":", "ä\\", "x=y", "#", "tcp", "DROP2")
+    odd = ("-x", "!", "!y", 'a"b', '"c"', "DNAT", "z\r", "LOG")
+    lines = [f"-A {name} -p tcp --dport 1{quoted}" for name in names]
+    lines += [f"-A INPUT -p tcp --dport 1 -j {name}{quoted}" for name in names]
+    assert read_both(filter_table(*lines, *lines, chains=names)) is not None
+    for name in odd:
+        for line in (f"-A {name} -p tcp --dport 1", f"-A INPUT -p tcp --dport 1 -j {name}"):
+            read_both(filter_table(*lines, line + quoted, *lines, chains=(*names, name)))
+
+
 #: Lines in which one thing is not plain: it is no slot, whatever the ordinary reader says.
 NEAR = {
     Slot.SOURCE: [
