@@ -25,7 +25,7 @@ from bpfilter.rules.model import Jump
 
 #: With more cells the loop evaluates them; so many take 60 ms to compile and verify.
 MOST_CELLS = 1024
-MOST_CHAINS = 256
+MOST_CHAINS = 128
 
 _VERDICTS = {Op.ACCEPT: NF_ACCEPT, Op.DROP: NF_DROP}
 

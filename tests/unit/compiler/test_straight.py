@@ -117,11 +117,12 @@ def test_a_table_that_copies_of_chains_make_large_is_left_to_the_loop() -> None:
     assert loops(Simulator(ruleset(*chains, "-A INPUT -j c0", *jumps)))
 
 
-def test_chains_nested_too_deep_for_it_are_left_to_the_loop() -> None:
-    depth = straight.MOST_CHAINS + 1
-    chains = [f":c{n} - [0:0]" for n in range(depth)]
-    jumps = [f"-A c{n} -j c{n + 1}" for n in range(depth - 1)]
-    assert loops(Simulator(ruleset(*chains, "-A INPUT -j c0", *jumps)))
+@pytest.mark.parametrize("too_many", [False, True])
+def test_many_chains_are_left_to_the_loop(too_many: bool) -> None:
+    count = straight.MOST_CHAINS - 3 + too_many  # the base chains count as well
+    chains = [f":c{n} - [0:0]" for n in range(count)]
+    jumps = [f"-A c{n} -j c{n + 1}" for n in range(count - 1)]
+    assert loops(Simulator(ruleset(*chains, "-A INPUT -j c0", *jumps))) is too_many
 
 
 def test_lists_are_searched_by_the_loop() -> None:
