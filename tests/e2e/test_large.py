@@ -127,3 +127,38 @@ def test_values_are_compiled_as_their_text(firewall: Firewall, namespace: Namesp
 def test_faults_have_their_place(firewall: Firewall) -> None:
     with pytest.raises(RefusedError, match=rf"big:{len(apart()) + 7}:.*REJECT"):
         firewall.apply_text(saved(*apart(), "-A INPUT -j REJECT"), Family.IPV4, source="big")
+
+
+def test_rules_changed_in_place(firewall: Firewall, namespace: Namespace) -> None:
+    """With the compiler's own editor: as compiled anew, but of the same lineage."""
+    rng = random.Random(2)
+    numbers = list(range(len(ADDRESSES)))
+    rng.shuffle(numbers)
+    spare, numbers = numbers[:50], numbers[50:]
+    firewall.apply_text(saved(*(drop(ADDRESSES[n]) for n in numbers)), Family.IPV4)
+    watched = [ADDRESSES[n] for n in numbers[:5]]
+    assert not reached(namespace, *watched)
+    first = firewall.generation(Family.IPV4)
+    assert first is not None
+    in_place = 0
+    for _ in range(25):
+        at = rng.randrange(5, len(numbers))
+        match rng.randrange(3):
+            case 0:
+                gone, numbers[at] = [numbers[at]], spare.pop()
+            case 1:
+                gone = [numbers.pop(at)]
+            case _:
+                gone = []
+                numbers.insert(at, spare.pop())
+        text = saved(*(drop(ADDRESSES[n]) for n in numbers))
+        made = firewall.apply_text(text, Family.IPV4)
+        in_place += made.lineage == first.lineage
+        come = [ADDRESSES[numbers[at]]] if at < len(numbers) else []
+        left = [ADDRESSES[n] for n in gone]
+        assert reached(namespace, *come, *left) == set(left)
+        assert {address: counted(firewall)[address] for address in watched} == dict.fromkeys(
+            watched, 1
+        )
+    assert in_place > 20
+    assert listed(firewall).count("-j DROP") == len(numbers)
