@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import select
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -145,6 +144,8 @@ def _apply_confirmed(
 
 
 def _ask(pending: Pending) -> str:
+    import select
+
     from bpfilter.firewall.confirm import POLL_S
 
     interactive = sys.stdin is not None and sys.stdin.isatty()

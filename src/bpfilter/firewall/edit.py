@@ -107,7 +107,7 @@ def _planned(store: Store, given: GivenText, by: Editor) -> _Edit | None:
 
 
 def _here(stack: ExitStack, store: Store) -> Target:
-    from bpfilter.firewall.enforce import this_kernel
+    from bpfilter.firewall.target import this_kernel
 
     return stack.enter_context(this_kernel(store.kernel))
 

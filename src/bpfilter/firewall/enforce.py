@@ -15,9 +15,8 @@ from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.policies import Policies
 from bpfilter.firewall.prepare import Readable, of_values
-from bpfilter.firewall.quirks import quirks
-from bpfilter.firewall.store import Store, state_directory
-from bpfilter.firewall.types import known_types
+from bpfilter.firewall.store import Store
+from bpfilter.firewall.target import this_kernel
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Ruleset
 
@@ -39,15 +38,6 @@ class Verified:
 def readable(ruleset: Ruleset | GivenText) -> Readable:
     """Raises: RuleSyntaxError, RuleError."""
     return of_values(ruleset) if isinstance(ruleset, Ruleset) else ruleset.readable
-
-
-@contextmanager
-def this_kernel(kernel: Kernel) -> Iterator[Target]:
-    """Give what to compile for in a `with` block; what is asked of its types is kept."""
-    directory = state_directory(kernel)
-    with known_types(kernel, directory) as types:
-        cpus, hz = kernel.cpu_numbers(), kernel.clock_hz()
-        yield Target(types, cpus, hz, quirks(kernel, directory))
 
 
 @dataclass(frozen=True, slots=True)

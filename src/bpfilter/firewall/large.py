@@ -13,9 +13,9 @@ from bpfilter.dataclass import replace
 from bpfilter.errors import BuildError
 from bpfilter.firewall import counters
 from bpfilter.firewall.change import starts_plainly
-from bpfilter.firewall.lines import Lines, encode, head, without_counters
+from bpfilter.firewall.lines import TABLE, Lines, encode, head, without_counters
 from bpfilter.firewall.policies import Policies, declare
-from bpfilter.firewall.prepare import TABLE, Prepared, Readable, policies_of
+from bpfilter.firewall.prepare import Prepared, Readable, policies_of
 from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
 from bpfilter.rules.model import Family
 from bpfilter.source import Span

@@ -23,6 +23,7 @@ from bpfilter.firewall.stretch import Stretch
 if TYPE_CHECKING:
     from bpfilter.rules.model import Chain, Family, Table
 
+TABLE = "filter"
 OPENING = b"*filter\n"
 END = b"COMMIT\n"
 _COUNTERS = rb"(?m)^\[[0-9]+:[0-9]+\] *"

@@ -68,7 +68,7 @@ class Firewall:
 
     def target(self) -> Target:
         """Give what to compile for: this kernel."""
-        from bpfilter.firewall.enforce import this_kernel
+        from bpfilter.firewall.target import this_kernel
 
         with this_kernel(self.kernel) as target:
             return target

@@ -18,12 +18,10 @@ from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import RuleError, SourceError
 from bpfilter.firewall import counters
 from bpfilter.firewall.given import LARGE
-from bpfilter.firewall.lines import Lines, encode
+from bpfilter.firewall.lines import TABLE, Lines, encode
 from bpfilter.firewall.policies import Policies, declare, undeclared
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import TABLES, Chain, Ruleset, Table
-
-TABLE = "filter"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from bpfilter.errors import StateError
 from bpfilter.firewall import counters
 from bpfilter.firewall.apply import totals
 from bpfilter.firewall.counters import FIRST_RULE, PAIR_BYTES
-from bpfilter.firewall.lines import Lines
-from bpfilter.firewall.prepare import TABLE
+from bpfilter.firewall.lines import TABLE, Lines
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family, Table
 from bpfilter.rules.saved import parse_saved
