@@ -13,6 +13,7 @@ from unittest import mock
 
 from bpfilter import Counters, Error, Family, Firewall, parse_saved
 from bpfilter.compiler import straight
+from bpfilter.firewall import given
 from tests.harness.netns import Namespace, leftovers, run
 
 Pair = tuple[int, int]
@@ -116,6 +117,9 @@ class BpfEngine:
             raise Refused("".join(traceback.format_exception(error)[-2:])) from error
         firewall.zero(family)  # rules that were in force before have kept their counters
 
+    def _enforce(self, firewall: Firewall, text: str, family: Family) -> None:
+        firewall.apply(parse_saved(text, "random", family))
+
     def counts(self, namespace: Namespace, version: int) -> Counts:
         table = Firewall(namespace.path).table(FAMILIES[version])
         counts = Counts()
@@ -128,6 +132,14 @@ class BpfEngine:
     def clear(self, namespace: Namespace) -> None:
         for family in Family:
             Firewall(namespace.path).clear(family)
+
+
+class LargeEngine(BpfEngine):
+    """This project with rulesets of any size taken for large ones: read as columns, indexed."""
+
+    def _enforce(self, firewall: Firewall, text: str, family: Family) -> None:
+        with mock.patch.object(given, "LARGE", 1):
+            firewall.apply_text(text, family, source="large")
 
 
 def remove_leftovers(done: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """Compare engines over random cases until stopped; each difference found is shrunk and kept.
 
-python -m tests.harness.fuzz [--seed N] [--cases N] [--packets N] [--found DIRECTORY]
+python -m tests.harness.fuzz [--large] [--seed N] [--cases N] [--packets N] [--found DIRECTORY]
 python -m tests.harness.fuzz --replay CASE.json …
 """
 
@@ -14,15 +14,19 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tests.harness.duel import Case, Duel, random_case
-from tests.harness.engines import BpfEngine, Engine, LegacyEngine, remove_leftovers
+from tests.harness.engines import BpfEngine, Engine, LargeEngine, LegacyEngine, remove_leftovers
+from tests.harness.large.cases import large_case
 from tests.harness.rules_gen import Knobs
 from tests.harness.shrink import shrink
+
+#: Gives the case of a seed, with so many packets.
+Draw = Callable[[int, int, Knobs], Case]
 
 #: Cases a pair of labs is used for; then new ones, as fragments waiting in them pile up.
 CASES_PER_LAB = 100
@@ -79,6 +83,7 @@ def compare(
     cpu: int | None = None,
     most_found: int = 3,
     shrink_seconds: float = 60,
+    draw: Draw = random_case,
 ) -> Tally:
     """Run a case for each seed; stop early when enough differences are found.
 
@@ -93,7 +98,7 @@ def compare(
         duel = Duel(*engines, cpu=cpu)
         try:
             for seed in batch:
-                case = random_case(seed, packets, knobs)
+                case = draw(seed, packets, knobs)
                 differences = duel.run(case)
                 tally.cases += 1
                 tally.packets += packets
@@ -113,7 +118,9 @@ def compare(
     return tally
 
 
-def compare_everywhere(engines: tuple[Engine, Engine], seeds: range, packets: int) -> Tally:
+def compare_everywhere(
+    engines: tuple[Engine, Engine], seeds: range, packets: int, draw: Draw = random_case
+) -> Tally:
     """Share the seeds out over all processors, a process on each."""
     cpus = sorted(os.sched_getaffinity(0))
     total = Tally()
@@ -121,7 +128,7 @@ def compare_everywhere(engines: tuple[Engine, Engine], seeds: range, packets: in
     with ProcessPoolExecutor(len(cpus), multiprocessing.get_context("spawn")) as pool:
         shares = [seeds[start :: len(cpus)] for start in range(len(cpus))]
         jobs = [
-            pool.submit(compare, engines, share, packets, cpu=cpu)
+            pool.submit(compare, engines, share, packets, cpu=cpu, draw=draw)
             for share, cpu in zip(shares, cpus, strict=True)
         ]
         for job in jobs:
@@ -144,6 +151,7 @@ def main() -> int:
     parser.add_argument("--found", type=Path, default=Path("fuzz-findings"), help="where cases go")
     parser.add_argument("--without", default="", help="matches left out, by commas")
     parser.add_argument("--only", default="", help="matches drawn alone, by commas")
+    parser.add_argument("--large", action="store_true", help="rulesets that need an index")
     parser.add_argument("--legacy", action="store_true", help="iptables-legacy against itself")
     parser.add_argument("--replay", type=Path, nargs="*", help="run these cases and no others")
     args = parser.parse_args()
@@ -151,7 +159,7 @@ def main() -> int:
     remove_leftovers()
     engines: tuple[Engine, Engine] = (
         LegacyEngine(),
-        LegacyEngine("itself") if args.legacy else BpfEngine(),
+        LegacyEngine("itself") if args.legacy else LargeEngine() if args.large else BpfEngine(),
     )
     if args.replay:
         return replay(engines, args.replay)
@@ -161,7 +169,15 @@ def main() -> int:
     total = Tally()
     cpu = min(os.sched_getaffinity(0))
     for batch in batches(seeds, CASES_PER_LAB):
-        tally = compare(engines, batch, args.packets, knobs, cpu, most_found=1000)
+        tally = compare(
+            engines,
+            batch,
+            args.packets,
+            knobs,
+            cpu,
+            most_found=1000,
+            draw=large_case if args.large else random_case,
+        )
         for number, found in enumerate(tally.found):
             args.found.mkdir(parents=True, exist_ok=True)
             path = args.found / f"{batch[0]}-{number}.json"

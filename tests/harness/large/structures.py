@@ -151,6 +151,8 @@ class Adversary:
 
     def worst(self, candidates: int = 100_000, rounds: int = 200) -> int:
         """Give the most steps that any of the packets tried takes."""
+        if not self.view.tuples:
+            return 0
         drawn = self._draw(candidates)
         dearest = drawn[np.argsort(-self._bound(drawn), kind="stable")[:20]]
         for words in dearest:
