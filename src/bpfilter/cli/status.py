@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from bpfilter.firewall.status import FamilyStatus, Status
 
 COLUMNS = ("hook", "priority", "link", "program", "instructions", "jited bytes")
+SEARCHED = ("searched", "rules", "in front", "tuples", "pruners", "most steps", "bytes")
 BOLD, YELLOW = "1", "33"
 
 EPILOG = """\
 Prints, for each family, which rules are in force since when, how many instructions and
-bytes of machine code they are at each hook, and the links that hold them there. What needs
-attention comes last: a link taken away by force, rules in the kernel's own tables that
+bytes of machine code they are at each hook, and the links that hold them there. Chains that
+are found through an index have the most steps that a search takes a packet, whoever sent it;
+the others are straight-line code, or walked rule by rule. What needs attention comes last: a link taken away by force, rules in the kernel's own tables that
 packets must pass as well.
 
 exit status:
@@ -95,6 +97,30 @@ def _print_hooks(family: FamilyStatus, generation: Generation) -> None:
         rows.append((hook.hook.name, hook.priority, link, program.id, *sizes))
     head, *lines = _aligned(rows)
     print(_bold(head), *lines, sep="\n")
+    _print_structure(generation)
+
+
+def _print_structure(generation: Generation) -> None:
+    if generation.straight:
+        print("all chains are straight-line code")
+        return
+    if generation.searched:
+        rows: list[Sequence[object]] = [SEARCHED]
+        rows += [
+            (
+                each.chain,
+                each.rules,
+                each.in_front,
+                each.tuples,
+                each.pruners,
+                each.steps,
+                each.bytes,
+            )
+            for each in generation.searched
+        ]
+        head, *lines = _aligned(rows)
+        print(_bold(head), *lines, sep="\n")
+    print(f"{'other' if generation.searched else 'all'} chains are walked rule by rule")
 
 
 def _aligned(rows: Sequence[Sequence[object]]) -> list[str]:

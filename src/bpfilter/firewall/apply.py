@@ -22,7 +22,7 @@ from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
-from bpfilter.firewall.generation import Generation, LoadedProgram
+from bpfilter.firewall.generation import Generation, LoadedProgram, SearchedChain
 from bpfilter.firewall.store import Store
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Hook
@@ -268,6 +268,19 @@ def _describe(
         free=(),
         unused=counters.FIRST_RULE + prepared.rules,
         programs=describe_programs(compiled.programs, loaded.programs),
+        straight=compiled.straight,
+        searched=tuple(
+            SearchedChain(
+                index.chain,
+                index.rules,
+                index.in_front,
+                index.tuples,
+                index.pruners,
+                index.steps,
+                index.bytes,
+            )
+            for index in compiled.indexes
+        ),
     )
 
 

@@ -25,6 +25,20 @@ class LoadedProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedChain:
+    """A chain found through an index, as it was when compiled: `steps` is the most that one
+    search takes a packet, `bytes` the memory of the index."""
+
+    chain: str
+    rules: int
+    in_front: int
+    tuples: int
+    pruners: int
+    steps: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One ruleset, loaded into one slot."""
 
@@ -53,6 +67,9 @@ class Generation:
     free: tuple[int, ...]
     unused: int
     programs: tuple[LoadedProgram, ...] = ()
+    #: Whether the rules are instructions of their own; else cells, and chains with an index.
+    straight: bool = False
+    searched: tuple[SearchedChain, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,9 +99,11 @@ def read_generation(path: Path) -> Generation | None:
         raise StateError(f"{path}: was written by another version; run 'bpfilter clear' first")
     try:
         programs = tuple(LoadedProgram(**program) for program in data.pop("programs"))
+        searched = tuple(SearchedChain(**chain) for chain in data.pop("searched"))
         return Generation(
             **{**data, "family": Family(data["family"]), "free": tuple(data["free"])},
             programs=programs,
+            searched=searched,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StateError(f"{path}: is not a state file: {error}") from error
