@@ -10,8 +10,9 @@ from bpfilter.rules.model import Family
 if TYPE_CHECKING:
     from bpfilter.firewall.prepare import Readable
 
-#: Texts of so many lines are read into columns: it takes numpy, which takes 0.1 s to import.
-LARGE = 500
+#: Texts of so many lines are read into columns, which an index is built of: it takes numpy,
+#: which takes 0.1 s to import, and saves each packet a walk.
+LARGE = 64
 
 
 class GivenText:

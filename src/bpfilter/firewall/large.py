@@ -21,6 +21,10 @@ from bpfilter.rules.model import Family
 from bpfilter.source import Span
 
 
+#: So many rules in chains too short to be searched are better off as straight-line code.
+FEW = 500
+
+
 class LargeRules:
     """A table in columns; `otherwise` reads it rule by rule, for what columns cannot do."""
 
@@ -35,6 +39,8 @@ class LargeRules:
         try:
             compiled = compile_bulk(bulk, target)
         except BuildError:  # chains nested too deep for it
+            return self.otherwise().compile(policies, target)
+        if not compiled.indexes and len(bulk) <= FEW:
             return self.otherwise().compile(policies, target)
         return Prepared(
             compiled,
