@@ -167,7 +167,7 @@ class Runs:
     def counted(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Give what rules (numbered from 1 in their chain) and policies (0) counted."""
         keys = self.compiled.counters
-        counts = self._counts()[COUNTER_FIRST : COUNTER_FIRST + len(keys)].tolist()
+        counts = self.counts()[COUNTER_FIRST : COUNTER_FIRST + len(keys)].tolist()
         return {
             (key.chain, key.number): (packets, size)
             for key, (packets, size) in zip(keys, counts, strict=True)
@@ -175,9 +175,10 @@ class Runs:
 
     def aborted(self) -> int:
         """Give how many packets could not be evaluated."""
-        return int(self._counts()[COUNTER_ABORTED, 0])
+        return int(self.counts()[COUNTER_ABORTED, 0])
 
-    def _counts(self) -> Ints:
+    def counts(self) -> Ints:
+        """Give packets and bytes of each counter."""
         raw = self.loaded.maps[COUNTERS_MAP].lookup(0)
         assert raw is not None
         cpus = self.kernel.possible_cpus()
