@@ -166,7 +166,13 @@ class _Check:
     def result(self, packet: Packet) -> tuple[Result, tuple[str, ...]]:
         result = self.simulator.run(packet, self.hook, around=self.around)
         self.seen.add(result.verdict)
-        return result, self.simulator.asked_at(self.hook).assumed(packet, self.around)
+        assumed = self.simulator.asked_at(self.hook).assumed(packet, self.around)
+        last = result.path[-1] if result.path else None
+        if last is not None and last.number == 0:
+            chain = self.simulator.table.chain(last.chain)
+            if not chain.declared:  # then the one in force would stay
+                assumed += (f"policy {chain.policy}",)
+        return result, assumed
 
     def text(self, text: str) -> None:
         from bpfilter.simulate.text import parse_packet

@@ -106,4 +106,6 @@ def read_generation(path: Path) -> Generation | None:
             searched=searched,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise StateError(f"{path}: is not a state file: {error}") from error
+        raise StateError(
+            f"{path}: is not a state file of this version; run 'bpfilter clear' first"
+        ) from error

@@ -73,6 +73,17 @@ def test_path_and_verdict(check: Command, rules: str) -> None:
     assert check.err == ""
 
 
+def test_policies_that_are_not_declared_are_assumed(check: Command, tmp_path: Path) -> None:
+    path = tmp_path / "rules.v4"
+    path.write_text("*filter\n:OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\nCOMMIT\n")
+    assert check(str(path), "--in", "eth0", "--packet", "udp 192.0.2.7:9 > 192.0.2.9:9") == 0
+    assert check.out.endswith("    INPUT policy  -P INPUT ACCEPT\n    (assumed: policy ACCEPT)\n")
+    assert check(str(path), "--in", "eth0", "--packet", SSH) == 0
+    assert "assumed: policy" not in check.out, "it was not asked for"
+    assert check(str(path), "--out", "eth0", "--packet", SSH) == 0
+    assert "assumed: policy" not in check.out, "it is declared"
+
+
 def test_several_packets(check: Command, rules: str) -> None:
     argv = (rules, "--in", "eth0", "--state", "new", "--packet", DNS, "--packet", SSH)
     assert check(*argv) == 0
