@@ -32,7 +32,10 @@ No daemon runs: programs and state are pinned, one set for each network namespac
 FILES = {
     "/run/bpfilter/bpf": "a bpffs with the programs, maps and links, a directory for each network "
     "namespace, named by its inode number",
-    "/run/bpfilter/state": "what is in force in each network namespace, and the writers' lock",
+    "/run/bpfilter/state": (
+        "what is in force in each network namespace, the writers' lock, and what was found out "
+        "about the running kernel"
+    ),
 }
 ENVIRONMENT = {
     "NO_COLOR": "if set, messages are not coloured on a terminal either",

@@ -65,6 +65,7 @@ BULK = (
             "buckets",
             "build",
             "cuts",
+            "kinds",
             "pieces",
             "pruners",
             "rows",
@@ -77,6 +78,7 @@ BULK = (
         f"bpfilter.rules.{name}"
         for name in ("bulk", "columns", "cutting", "expand", "keys", "lexing", "reach", "section")
     }
+    | {f"bpfilter.compiler.{name}" for name in ("bulk", "bulk_layout", "keys")}
     | {"bpfilter.firewall.large"}
 )
 

@@ -20,7 +20,6 @@ from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
 from bpfilter.rules.model import Family
 from bpfilter.source import Span
 
-
 #: So many rules in chains too short to be searched are better off as straight-line code.
 FEW = 500
 
