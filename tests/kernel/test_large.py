@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bpfilter.btf.query import KernelTypes
@@ -21,11 +23,28 @@ from bpfilter.rules.saved import parse_saved
 from bpfilter.simulate import run as simulate
 from bpfilter.simulate.packet import Connection, Packet, State, Surroundings
 from bpfilter.simulate.run import Outcome, Simulator
-from tests.harness.large.compare import Comparison, compare, draw
+from tests.harness.large.compare import Comparison, around, compare, draw
+from tests.harness.large.packets import Drawer
 from tests.harness.large.rules import HOOKS, STATES, Ruleset
-from tests.harness.large.runs import Large, compile_large, family_of, loaded
-from tests.harness.large.structures import Adversary, key_words, structures, views
-from tests.harness.large.themes import THEMES, Theme
+from tests.harness.large.runs import (
+    AROUND_MAP,
+    SLOTS,
+    Large,
+    compile_large,
+    family_of,
+    loaded,
+    read_slots,
+)
+from tests.harness.large.structures import (
+    NO_PROTOCOL,
+    Adversary,
+    Words,
+    chains,
+    key_words,
+    structures,
+    views,
+)
+from tests.harness.large.themes import THEMES, WIDE, Pen, Theme
 
 pytestmark = pytest.mark.kernel
 
@@ -33,6 +52,8 @@ pytestmark = pytest.mark.kernel
 SEED = int(os.environ.get("BPFILTER_SEED", random.SystemRandom().randrange(1 << 30)))
 #: For each theme and family: more than a million in all.
 PACKETS = 32_000
+#: Instructions, at most: to read a packet and evaluate what is not searched, and for a step.
+READING, A_STEP = 800, 80
 OF = {theme.name: theme for theme in THEMES}
 
 both_families = pytest.mark.parametrize("version", [4, 6])
@@ -91,7 +112,7 @@ def test_no_packet_takes_more_steps_than_stated(target: Target, name: str, versi
     stated = {index.chain: index.steps for index in large.compiled.indexes}
     chain = max(stated, key=lambda name: stated[name])
     most = [
-        Adversary(large, view, near, SEED).worst(20_000)
+        Adversary(large, view, near, SEED).worst(20_000)[1]
         for name, view in views(large)
         if name == chain
     ]
@@ -111,6 +132,43 @@ def simulated(large: Large, ruleset: Ruleset, types: KernelTypes) -> Simulator:
 
 
 @both_families
+@pytest.mark.parametrize("name", ["nested", "ranges", "both-ranges", "interfaces"])
+def test_a_step_is_a_few_instructions(types: KernelTypes, name: str, version: int) -> None:
+    """Programs take the steps that were counted, and no more."""
+    pen = Pen(random.Random(SEED), version, WIDE[version])
+    drawn = (OF[name].rule(pen) for _ in range(5000))
+    rules = [replace(rule, target="DROP") for rule in drawn if rule.protocol][:800]
+    ruleset = Ruleset(version, dict.fromkeys(HOOKS, "ACCEPT"), {hook: [] for hook in HOOKS})
+    ruleset.chains["FORWARD"] = rules
+    packets = Drawer(ruleset, around(version), np.random.default_rng(SEED)).draw(2000)
+    large = compile_large(ruleset, Target(types, 1, 250), override=read_slots)
+    near = key_words(large, packets)
+    adversary = Adversary(large, chains(large)["FORWARD"][0], near, SEED)
+    simulator = simulated(large, ruleset, types)
+    for words in (adversary.worst(20_000)[0], *near[:100]):
+        # Of a protocol that no rule asks for: one search, which finds nothing.
+        walk = adversary.walk(words)
+        assert walk.found is None
+        most = READING + A_STEP * walk.steps
+        assert executed(large, simulator, words) <= most, f"BPFILTER_SEED={SEED}"
+
+
+def executed(large: Large, simulator: Simulator, words: Words) -> int:
+    """Give the instructions that a packet with such words takes at FORWARD."""
+    slots = np.zeros(SLOTS, np.uint32)
+    slots[list(large.search.keys)] = words
+    if large.search.proto:
+        slots[large.search.proto.slot] |= NO_PROTOCOL << large.search.proto.shift
+    simulator._maps[AROUND_MAP].values.data[:] = slots.tobytes()
+    beside = Surroundings("eth0", "eth1", Connection(State.NEW), 0, cpu=0)
+    data = bytes(
+        [0x45, 0, 0, 40, *bytes(36)] if large.compiled.family == 2 else [0x60, *bytes(79)]
+    )
+    simulator.run(Packet(data), Hook.FORWARD, around=beside)
+    return simulator._machines[Hook.FORWARD].executed
+
+
+@both_families
 @pytest.mark.parametrize("name", ["nested", "both-ranges", "interfaces", "everything"])
 def test_the_interpreter_agrees(
     kernel: LinuxKernel, target: Target, types: KernelTypes, name: str, version: int
@@ -121,11 +179,11 @@ def test_the_interpreter_agrees(
     with loaded(kernel, large.compiled, target) as runs:
         accepted = runs.run(packets)
         counted = runs.counted()
-    plain = compile_large(ruleset, Target(types, 1, target.hz), around=False)
+    plain = compile_large(ruleset, Target(types, 1, target.hz), override=None)
     simulator = simulated(plain, ruleset, types)
     states = {bit: State(name.lower()) for name, bit in STATES.items()}
     for at, is_accepted in enumerate(accepted):
-        around = Surroundings(
+        beside = Surroundings(
             packets.names[packets.iif[at]],
             packets.names[packets.oif[at]],
             Connection(states[int(packets.state[at])]),
@@ -133,9 +191,9 @@ def test_the_interpreter_agrees(
             cpu=0,
         )
         packet = Packet(packets.data[at, : packets.length[at]].tobytes())
-        result = simulator.run(packet, Hook[HOOKS[packets.hook[at]]], around=around)
+        result = simulator.run(packet, Hook[HOOKS[packets.hook[at]]], around=beside)
         assert (result.verdict is Outcome.ACCEPT) == is_accepted, f"BPFILTER_SEED={SEED}, {packet}"
-    pairs = iter(simulator.totals()[4:])  # less those of no rule
+    pairs = iter(simulator.totals()[4 : 4 + 2 * len(counted)])  # those of rules
     assert [*counted.values()] == [*zip(pairs, pairs, strict=True)], f"BPFILTER_SEED={SEED}"
 
 

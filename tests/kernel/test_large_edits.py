@@ -162,7 +162,7 @@ def test_edits(kernel: LinuxKernel, target: Target, name: str, version: int, lea
 
 def test_programs_are_those_of_the_table(target: Target) -> None:
     ruleset, _ = draw(OF["nested"], 4, SEED, 10, 300)
-    compiled = compile_large(ruleset, target, around=False).compiled
+    compiled = compile_large(ruleset, target, override=None).compiled
     again = editor().programs(compiled.layout, target)
     assert {hook: spec.insns for hook, spec in again.items()} == {
         hook: spec.insns for hook, spec in compiled.programs.items()

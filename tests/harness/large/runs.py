@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest import mock
@@ -45,8 +45,9 @@ from tests.harness.large.reference import Bools, Ints, Packets
 from tests.harness.large.rules import HOOKS, Ruleset
 
 AROUND_MAP = "around"
-#: Words of the map: names of input and output device, mark, connection.
+#: Words of the map: names of input and output device, mark, connection; or one for each slot.
 WORDS = 10
+SLOTS = 128
 ETHERNET_BYTES = 14
 #: bpf_attr of a test run, for arrays of them.
 ATTR = np.dtype(
@@ -73,11 +74,35 @@ class Large:
     key: KeyWords
 
 
-def compile_large(ruleset: Ruleset, target: Target, around: bool = True) -> Large:
-    """Compile as a large table; packets' surroundings are then read from AROUND_MAP."""
+def read_around(p: Prologue) -> None:
+    """Have a program take from AROUND_MAP what a test run has not."""
+    places = [(fields.IIF, word, word) for word in range(4)]
+    places += [(fields.OIF, word, 4 + word) for word in range(4)]
+    places += [(fields.MARK, 0, 8), (fields.CT_STATE, 0, 9)]
+    for field, word, at in places:
+        if p.wants_word(field, word):
+            _take(p, at, p.frame.places[field.name, word].slot)
+
+
+def read_slots(p: Prologue) -> None:
+    """Have a program take all words of its packet from AROUND_MAP, by their slots."""
+    for slot in sorted(set(p.frame.slots.values())):
+        _take(p, slot, slot)
+
+
+def _take(p: Prologue, at: int, slot: int) -> None:
+    p.b.load_map_value(R1, AROUND_MAP, 4 * at)
+    p.b.load(R2, R1, 0, Size.W)
+    p.store_word(slot, R2)
+
+
+def compile_large(
+    ruleset: Ruleset, target: Target, override: Callable[[Prologue], None] | None = read_around
+) -> Large:
+    """Compile as a large table, with instructions behind the reading of packets."""
     tables = read_bulk(ruleset.text(), "large", family_of(ruleset.version))
     assert tables is not None, "not read as columns"
-    emitted = partial(emit_program, override=_read_around) if around else emit_program
+    emitted = partial(emit_program, override=override)
     with (
         mock.patch.object(build, "emit_program", wraps=emitted) as emit,
         mock.patch.object(bulk_layout, "build_index", wraps=build_index) as index,
@@ -86,22 +111,11 @@ def compile_large(ruleset: Ruleset, target: Target, around: bool = True) -> Larg
     assert index.called, "no chain is searched"
     _, key, *_ = index.call_args.args
     _, _, frame, *_ = emit.call_args.args
-    if around:
-        spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * WORDS, 1, MapFlags.MMAPABLE)
+    if override:
+        spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * SLOTS, 1, MapFlags.MMAPABLE)
         compiled = replace(compiled, maps=compiled.maps | {AROUND_MAP: spec})
     searches = (call.kwargs["search"] for call in emit.call_args_list)
     return Large(compiled, frame, next(filter(None, searches)), key)
-
-
-def _read_around(p: Prologue) -> None:
-    places = [(fields.IIF, word, word) for word in range(4)]
-    places += [(fields.OIF, word, 4 + word) for word in range(4)]
-    places += [(fields.MARK, 0, 8), (fields.CT_STATE, 0, 9)]
-    for field, word, at in places:
-        if p.wants_word(field, word):
-            p.b.load_map_value(R1, AROUND_MAP, 4 * at)
-            p.b.load(R2, R1, 0, Size.W)
-            p.store_word(p.frame.places[field.name, word].slot, R2)
 
 
 def around_words(packets: Packets) -> NDArray[np.uint32]:

@@ -13,13 +13,16 @@ from bpfilter.compiler.cells import Op
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.emit import INDEX_MAP
 from bpfilter.compiler.index.rows import hash_rows
-from bpfilter.compiler.index.walk import Packet, walk
+from bpfilter.compiler.index.walk import Packet, Walk, walk
 from bpfilter.compiler.loop import CELLS_MAP
 from bpfilter.plan import fields
 from tests.harness.large.reference import Ints, Packets
 from tests.harness.large.runs import Large, around_words
 
 Words = NDArray[np.uint32]
+
+#: One that no rule asks for.
+NO_PROTOCOL = 0xFF
 
 
 @dataclass(eq=False)
@@ -149,10 +152,10 @@ class Adversary:
         self.near = near
         self.random = np.random.default_rng(seed)
 
-    def worst(self, candidates: int = 100_000, rounds: int = 200) -> int:
-        """Give the most steps that any of the packets tried takes."""
+    def worst(self, candidates: int = 100_000, rounds: int = 200) -> tuple[Words, int]:
+        """Give the dearest packet of those tried, and the steps it takes."""
         if not self.view.tuples:
-            return 0
+            return self.near[0], 0
         drawn = self._draw(candidates)
         dearest = drawn[np.argsort(-self._bound(drawn), kind="stable")[:20]]
         for words in dearest:
@@ -165,7 +168,7 @@ class Adversary:
             steps = self.steps(words)
             if steps >= most:
                 best, most = words, steps
-        return most
+        return best, most
 
     def _changed(self, best: Words) -> Words:
         words, kind = best.copy(), self.random.integers(3)
@@ -212,22 +215,23 @@ class Adversary:
         return total
 
     def steps(self, words: Words) -> int:
-        """Give the most steps of a packet with such words: any protocol, from any rule on."""
-        key, index = self.large.key, self.index
-        listed = words.tolist()
-        ports = 0 if key.ports is None else listed[key.ports]
+        """Give the most steps of a packet with such words: of some protocols, from any rule on."""
         most = 0
-        for protocol in (0xFF, 6, 17):
+        for protocol in (NO_PROTOCOL, 6, 17):
             start = 0
             for _ in range(3):
-                took = walk(
-                    index, self.view.descriptor, key, Packet(listed, ports, protocol), start
-                )
+                took = self.walk(words, protocol, start)
                 most = max(most, took.steps)
                 if took.found is None:
                     break
                 start = took.found.order + 1
         return most
+
+    def walk(self, words: Words, protocol: int = NO_PROTOCOL, start: int = 0) -> Walk:
+        key, listed = self.large.key, words.tolist()
+        ports = 0 if key.ports is None else listed[key.ports]
+        packet = Packet(listed, ports, protocol)
+        return walk(self.index, self.view.descriptor, key, packet, start)
 
 
 def views(large: Large) -> Iterator[tuple[str, int]]:
