@@ -115,3 +115,15 @@ def test_types_are_kept_where_only_root_writes() -> None:
     assert about.st_mode & 0o077 == 0
     kept = json.loads(path.read_text().partition("\n")[2])
     assert any(question.startswith("member sk_buff") for question in kept["answers"])
+
+
+def test_apply_of_many(namespace: Namespace, tmp_path: Path) -> None:
+    lines = [
+        f"-A INPUT -s 198.51.{n >> 8}.{n & 255}/32 -p tcp -m tcp --dport {n % 7 + 1} -j DROP"
+        for n in range(2000)
+    ]
+    path = tmp_path / "rules.v4"
+    path.write_text(RULES.replace("COMMIT", "\n".join((*lines, "COMMIT"))))
+    found = imported("apply", "--netns", str(namespace.path), str(path))
+    assert "numpy" in found
+    assert not found & {"numpy.ma", "socket", "dataclasses", "logging", "rich", "pyroute2"}

@@ -76,7 +76,17 @@ BULK = (
     }
     | {
         f"bpfilter.rules.{name}"
-        for name in ("bulk", "columns", "cutting", "expand", "keys", "lexing", "reach", "section")
+        for name in (
+            "bulk",
+            "columns",
+            "cutting",
+            "distinct",
+            "expand",
+            "keys",
+            "lexing",
+            "reach",
+            "section",
+        )
     }
     | {f"bpfilter.compiler.{name}" for name in ("bulk", "bulk_layout", "keys")}
     | {"bpfilter.firewall.large"}

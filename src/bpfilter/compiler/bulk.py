@@ -18,6 +18,7 @@ from bpfilter.compiler.shapes import Parts, split
 from bpfilter.compiler.target import Target
 from bpfilter.errors import BuildError, RefusedError
 from bpfilter.rules.bulk import BulkTable
+from bpfilter.rules.distinct import distinct, distinct_rows
 from bpfilter.rules.model import Hook, Jump, Table
 
 #: Room for edits: so many rules, and one more for each so many.
@@ -59,9 +60,7 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
     words: dict[Hook, frozenset[tuple[str, int]]] = {}
     reached: dict[int, None] = {}
     leads_to: dict[Hook, set[int]] = {}
-    used = [
-        np.unique(bulk.shape[start:end]) for start, end in zip(bulk.starts, live, strict=False)
-    ]
+    used = [distinct(bulk.shape[start:end]) for start, end in zip(bulk.starts, live, strict=False)]
     for number, chain in enumerate(bulk.chains):
         if chain.policy is None:
             continue
@@ -158,7 +157,7 @@ def _edges(bulk: BulkTable, live: Ints) -> dict[int, set[tuple[int, int]]]:
         [not (isinstance(s.rule.target, Jump) and s.rule.target.goto) for s in bulk.shapes], int
     )
     found = np.stack((chain_of[jumps], bulk.jump[jumps], pushes[bulk.shape[jumps]]), axis=1)
-    for chain, to, pushed in np.unique(found, axis=0).tolist() if len(found) else []:
+    for chain, to, pushed in distinct_rows(found).tolist() if len(found) else []:
         edges[chain].add((to, pushed))
     return edges
 

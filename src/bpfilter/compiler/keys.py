@@ -17,6 +17,7 @@ from bpfilter.compiler.shapes import Box, Parts, Recorded
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import Test
 from bpfilter.rules.bulk import BulkTable
+from bpfilter.rules.distinct import distinct
 from bpfilter.rules.shapes import Slot
 
 Ints = NDArray[np.int64]
@@ -65,8 +66,8 @@ def choose_words(
             if number == 0:
                 continue
             tested[place.slot] += number
-            distinct = np.unique(low) if isinstance(low, np.ndarray) else [low]
-            apart[place.slot] += min(number, len(distinct))
+            values = distinct(low) if isinstance(low, np.ndarray) else [low]
+            apart[place.slot] += min(number, len(values))
     keys = [slot for slot, number in tested.most_common(KEY_WORDS_MAX) if number >= MIN_RULES]
     if not keys:
         return None

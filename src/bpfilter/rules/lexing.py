@@ -8,8 +8,6 @@ ordinary reader. The text must have PADDING newlines behind it.
 
 from __future__ import annotations
 
-import socket
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -190,6 +188,8 @@ def _is_over(data: Bytes, end: Places) -> Flags:
 
 
 def _host(text: str) -> bytes | None:
+    import socket  # takes 3 ms, so not for IPv4
+
     try:
         return socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):

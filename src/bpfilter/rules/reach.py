@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfilter.rules.columns import BulkTable
+from bpfilter.rules.distinct import distinct
 from bpfilter.rules.model import TABLES, Match, Rule, Target
 
 Indexes = NDArray[np.int64]
@@ -28,7 +29,7 @@ class Jumps:
     def __init__(self, table: BulkTable) -> None:
         self.chains = len(table.chains)
         rows = np.flatnonzero(table.jump >= 0)
-        pairs = np.unique(table.chain[rows] * np.int64(self.chains) + table.jump[rows])
+        pairs = distinct(table.chain[rows] * np.int64(self.chains) + table.jump[rows])
         origins, self.targets = np.divmod(pairs, self.chains)
         self.starts = np.searchsorted(origins, np.arange(self.chains + 1))
 
@@ -58,7 +59,7 @@ class Jumps:
         chains = np.array([start])
         while len(chains):
             seen[chains] = True
-            targets = np.unique(self.of(chains))
+            targets = distinct(self.of(chains))
             chains = targets[~seen[targets]]
         return seen
 
@@ -70,7 +71,7 @@ def _are_places_right(table: BulkTable, jumps: Jumps) -> bool:
         allowed = _allowed(shape.rule)
         if not allowed:
             continue
-        chains = np.unique(table.chain[table.shape == number])
+        chains = distinct(table.chain[table.shape == number])
         for index, base in enumerate(bases):
             if index not in reached:
                 reached[index] = jumps.reach(index)

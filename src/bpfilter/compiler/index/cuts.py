@@ -16,6 +16,7 @@ from bpfilter.compiler.index.pieces import ALL_PORTS, Pieces, prune
 from bpfilter.compiler.index.rows import Bools, Ints, KeyWords
 from bpfilter.compiler.index.windows import Window, port_window, word_window
 from bpfilter.dataclass import dataclass, field
+from bpfilter.rules.distinct import distinct
 
 #: A run of more records is cut, if that helps.
 RUN = 8
@@ -94,7 +95,7 @@ class _Growth:
             start=np.concatenate([[0], np.cumsum(count)]),
             row=np.concatenate([part.row for part in self.leaves]),
             longest=self.longest,
-            hiders=np.unique(np.concatenate(self.hiders)),
+            hiders=distinct(np.concatenate(self.hiders)),
         )
 
 
@@ -176,7 +177,7 @@ def _cut(pieces: Pieces, windows: list[Window], which: Ints, growth: _Growth) ->
     sizes = np.where(which >= 0, np.int64(1) << bits, 0)
     first = growth.slots + np.cumsum(sizes) - sizes
     growth.slots += int(sizes.sum())
-    for number in np.unique(which[which >= 0]):
+    for number in distinct(which[which >= 0]):
         growth.nodes.append(_nodes(pieces, windows[number], which == number, first))
         growth.hiders.append(pieces.row[windows[number].hiders(which == number)])
     slot, source = _copies(pieces, windows, which, first)
@@ -189,7 +190,7 @@ def _cut(pieces: Pieces, windows: list[Window], which: Ints, growth: _Growth) ->
         pieces.root[parent[new]],
         [left[parent[new]] for left in pieces.open],
     )
-    for number in np.unique(which[which >= 0]):
+    for number in distinct(which[which >= 0]):
         ours = np.flatnonzero(which[parent] == number)
         _settle(out, windows[number], ours, parent[ours], (slot - first[parent])[ours])
     return out
@@ -198,7 +199,7 @@ def _cut(pieces: Pieces, windows: list[Window], which: Ints, growth: _Growth) ->
 def _copies(pieces: Pieces, windows: list[Window], which: Ints, first: Ints) -> tuple[Ints, Ints]:
     """Give entry and piece of each copy, in order; a run's children are from `first` on."""
     packed = [np.zeros(0, np.int64)]
-    for number in np.unique(which[which >= 0]):
+    for number in distinct(which[which >= 0]):
         window = windows[number]
         child, source = window.pairs(which == number)
         run = pieces.run[source]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bpfilter.compiler.index.rows import U32, Bools, Ints, KeyWords, Rows, classify
 from bpfilter.compiler.index.tuples import Tuples
 from bpfilter.dataclass import dataclass
+from bpfilter.rules.distinct import distinct
 
 ALL_PORTS = 0xFFFF
 PORT_BITS = 16
@@ -153,7 +154,7 @@ def _behind_clear(pieces: Pieces) -> tuple[Pieces, Ints]:
     place = np.searchsorted(groups, group).clip(max=len(groups) - 1)
     hider = clear[first][place]
     hidden = (groups[place] == group) & (hider < np.arange(len(group)))
-    return pieces.kept(~hidden), np.unique(pieces.row[hider[hidden]])
+    return pieces.kept(~hidden), distinct(pieces.row[hider[hidden]])
 
 
 def _repeated(pieces: Pieces) -> tuple[Pieces, Ints]:
@@ -171,4 +172,4 @@ def _repeated(pieces: Pieces) -> tuple[Pieces, Ints]:
     hider = np.full(len(group), len(group))
     np.minimum.at(hider, group, np.where(pieces.hides, number, len(group)))
     hidden = hider[group] < number
-    return pieces.kept(~hidden), np.unique(pieces.row[hider[group][hidden]])
+    return pieces.kept(~hidden), distinct(pieces.row[hider[group][hidden]])

@@ -16,6 +16,7 @@ from bpfilter.compiler.index.buckets import table_bits
 from bpfilter.compiler.index.rows import U32, U64, Bools, Rows, hash_rows
 from bpfilter.compiler.index.tuples import PROBE_NS, Tuples
 from bpfilter.dataclass import dataclass
+from bpfilter.rules.distinct import distinct_rows
 
 #: Packets in the sample.
 SAMPLE = 1024
@@ -106,7 +107,7 @@ def _joint(tuples: Tuples) -> list[U32]:
     # what two tuples have in common, if that is of several words: for most tuples first
     pairs = tuples.masks[:, None] & tuples.masks[None]
     every = pairs.reshape(-1, tuples.masks.shape[1])
-    different = np.unique(every[np.count_nonzero(every, axis=1) > 1], axis=0)
+    different = distinct_rows(every[np.count_nonzero(every, axis=1) > 1])
     applies = ((tuples.masks[:, None] & different[None]) == different[None]).all(axis=2)
     best = np.argsort(-applies.sum(axis=0), kind="stable")[:JOINT]
     return [

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bpfilter.compiler.index.pieces import ALL_PORTS, Pieces
 from bpfilter.compiler.index.rows import Bools, Ints
 from bpfilter.dataclass import dataclass
+from bpfilter.rules.distinct import distinct
 
 _NEVER = 1 << 40
 #: Fewer pieces that hide others are not worth the treatment.
@@ -88,7 +89,9 @@ class Window:
         change = np.bincount((self.base + self.covers_low)[covering], minlength=size)
         change -= np.bincount((self.base + self.covers_high)[covering] + 1, minlength=size)
         shared = np.flatnonzero(np.cumsum(change)[:-1] > 1)
-        return self._of(chosen, np.union1d(before[before < piece], self.first[shared]))
+        return self._of(
+            chosen, distinct(np.concatenate((before[before < piece], self.first[shared])))
+        )
 
     def _is_of(self, chosen: Bools, pieces: Ints) -> Bools:
         run_of = np.repeat(np.arange(len(self.bits)), np.diff(self.offset))
