@@ -99,7 +99,6 @@ class _Lines:
         good &= self.data[end] == _COLON
         size, end, found = lexing.decimals(self.data, end + 1, 19)
         good &= found & (self.data[end] == _CLOSE) & (self.data[end + 1] == _BLANK)
-        self.plain[rows[~good]] = False
         rows, at, end = rows[good], at[good], end[good] + 1
         self.columns.counters[rows + self.first_row, 0] = packets[good]
         self.columns.counters[rows + self.first_row, 1] = size[good]

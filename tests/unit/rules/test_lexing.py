@@ -7,7 +7,7 @@ import socket
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bpfilter.errors import SourceError
@@ -18,6 +18,7 @@ from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Word
 
 V4, V6 = Family.IPV4, Family.IPV6
+PATIENTLY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def laid_out(words: list[str], before: str = "x ", after: str = " y") -> tuple[Bytes, Places]:
@@ -37,6 +38,7 @@ WORDS = st.lists(PARTS, min_size=1, max_size=9).map("".join) | st.from_regex(
 )
 
 
+@PATIENTLY
 @given(st.lists(st.from_regex(r"[0-9]{0,20}", fullmatch=True)), st.integers(1, 19))
 def test_decimals(words: list[str], digits: int) -> None:
     data, at = laid_out(words, after=";")
@@ -63,22 +65,26 @@ def check_addresses(words: list[str], family: Family) -> int:
     return int(values.good.sum())
 
 
+@PATIENTLY
 @given(st.lists(WORDS, max_size=20))
 def test_ipv4(words: list[str]) -> None:
     check_addresses(words, V4)
 
 
+@PATIENTLY
 @given(st.lists(WORDS, max_size=20))
 def test_ipv6(words: list[str]) -> None:
     check_addresses(words, V6)
 
 
+@PATIENTLY
 @given(st.lists(st.tuples(st.binary(min_size=4, max_size=4), st.integers(1, 32))))
 def test_every_ipv4_address_is_read(values: list[tuple[bytes, int]]) -> None:
     words = [f"{socket.inet_ntoa(value)}/{length}" for value, length in values]
     assert check_addresses(words, V4) == len(words)
 
 
+@PATIENTLY
 @given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(1, 128))))
 def test_every_ipv6_address_is_read(values: list[tuple[bytes, int]]) -> None:
     words = [f"{socket.inet_ntop(socket.AF_INET6, value)}/{length}" for value, length in values]
@@ -96,7 +102,11 @@ def test_addresses_that_only_the_ordinary_reader_takes(family: Family) -> None:
     assert check_addresses(words, family) == 0
 
 
-@given(st.lists(WORDS, max_size=20))
+RANGES = st.from_regex(r"[1-9]?[0-9](:[1-9]?[0-9])?", fullmatch=True)
+
+
+@PATIENTLY
+@given(st.lists(WORDS | RANGES, max_size=20))
 def test_ports(words: list[str]) -> None:
     data, at = laid_out(words)
     values = lexing.ports(data, at)
@@ -112,6 +122,7 @@ def test_ports(words: list[str]) -> None:
             assert values.end[index] == at[index] + len(word)
 
 
+@PATIENTLY
 @given(st.lists(st.text("ab-", max_size=9)), st.integers(1, 7))
 def test_word_ends(words: list[str], longest: int) -> None:
     data, at = laid_out(words, after="")
@@ -122,6 +133,7 @@ def test_word_ends(words: list[str], longest: int) -> None:
     ]
 
 
+@PATIENTLY
 @given(st.lists(st.text('ab" \\', max_size=12), min_size=1))
 def test_quotes(lines: list[str]) -> None:
     data, starts = laid_out(lines, before="", after="")
