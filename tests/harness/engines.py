@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import traceback
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from bpfilter.firewall import given
 from tests.harness.netns import Namespace, leftovers, run
 
 Pair = tuple[int, int]
+
+#: With so many rules, some chain is searched by an index.
+LARGE = 500
 
 
 @dataclass(slots=True)
@@ -139,7 +143,25 @@ class LargeEngine(BpfEngine):
 
     def _enforce(self, firewall: Firewall, text: str, family: Family) -> None:
         with mock.patch.object(given, "LARGE", 1):
-            firewall.apply_text(text, family, source="large")
+            generation = firewall.apply_text(text, family, source="large")
+        assert generation.searched or text.count("\n-A ") < LARGE, "no chain is searched"
+
+
+class EditedEngine(LargeEngine):
+    """As LargeEngine, by a few changes to rules that are in force already."""
+
+    name = "bpfilter edited"
+
+    def _enforce(self, firewall: Firewall, text: str, family: Family) -> None:
+        lines = text.splitlines(keepends=True)
+        rules = [number for number, line in enumerate(lines) if line.startswith("-A ")]
+        rng = random.Random(text)
+        left_out = set(rng.sample(rules, min(3, len(rules))))
+        before = [line for number, line in enumerate(lines) if number not in left_out]
+        if rules:
+            before.insert(rng.choice(rules), lines[rng.choice(rules)])
+        super()._enforce(firewall, "".join(before), family)
+        super()._enforce(firewall, text, family)
 
 
 def remove_leftovers(done: int | None = None) -> None:

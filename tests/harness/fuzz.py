@@ -1,6 +1,7 @@
 """Compare engines over random cases until stopped; each difference found is shrunk and kept.
 
-python -m tests.harness.fuzz [--large] [--seed N] [--cases N] [--packets N] [--found DIRECTORY]
+python -m tests.harness.fuzz [--large | --edited] [--seed N] [--cases N] [--packets N]
+                             [--found DIRECTORY]
 python -m tests.harness.fuzz --replay CASE.json …
 """
 
@@ -20,7 +21,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from tests.harness.duel import Case, Duel, random_case
-from tests.harness.engines import BpfEngine, Engine, LargeEngine, LegacyEngine, remove_leftovers
+from tests.harness.engines import (
+    BpfEngine,
+    EditedEngine,
+    Engine,
+    LargeEngine,
+    LegacyEngine,
+    remove_leftovers,
+)
 from tests.harness.large.cases import large_case
 from tests.harness.rules_gen import Knobs
 from tests.harness.shrink import shrink
@@ -152,14 +160,17 @@ def main() -> int:
     parser.add_argument("--without", default="", help="matches left out, by commas")
     parser.add_argument("--only", default="", help="matches drawn alone, by commas")
     parser.add_argument("--large", action="store_true", help="rulesets that need an index")
+    parser.add_argument("--edited", action="store_true", help="large ones, by changes to others")
     parser.add_argument("--legacy", action="store_true", help="iptables-legacy against itself")
     parser.add_argument("--replay", type=Path, nargs="*", help="run these cases and no others")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no namespaces behind
     remove_leftovers()
+    large = args.large or args.edited
+    ours = EditedEngine() if args.edited else LargeEngine() if large else BpfEngine()
     engines: tuple[Engine, Engine] = (
         LegacyEngine(),
-        LegacyEngine("itself") if args.legacy else LargeEngine() if args.large else BpfEngine(),
+        LegacyEngine("itself") if args.legacy else ours,
     )
     if args.replay:
         return replay(engines, args.replay)
@@ -176,7 +187,7 @@ def main() -> int:
             knobs,
             cpu,
             most_found=1000,
-            draw=large_case if args.large else random_case,
+            draw=large_case if large else random_case,
         )
         for number, found in enumerate(tally.found):
             args.found.mkdir(parents=True, exist_ok=True)
