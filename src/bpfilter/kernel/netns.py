@@ -21,6 +21,8 @@ _OWN = Path("/proc/thread-self/ns/net")
 _NAMED = Path("/run/netns")  # where ip-netns(8) keeps them
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
+#: What most of the open files of a busy machine are, which takes little to see.
+_NO_FILES = ("socket:[", "pipe:[", "anon_inode:")
 _SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
 
 
@@ -120,9 +122,15 @@ def _held_open() -> Iterator[int]:
     # Of any file system: one too many is taken to be in use. The file itself is not touched,
     # as it may be on a server that does not answer.
     for process in _processes():
-        for info in _entries(f"{process}/fdinfo"):
+        for link in _entries(f"{process}/fd"):
             with contextlib.suppress(OSError):
-                found = re.search(r"^ino:\t(\d+)$", Path(info).read_text(), re.MULTILINE)
+                if os.readlink(link).startswith(_NO_FILES):
+                    continue
+            with (
+                contextlib.suppress(OSError),
+                open(link.replace("/fd/", "/fdinfo/"), "rb") as info,
+            ):
+                found = re.search(rb"^ino:\t(\d+)$", info.read(), re.MULTILINE)
                 if found:
                     yield int(found[1])
 
