@@ -43,6 +43,7 @@ def editor(monkeypatch: pytest.MonkeyPatch) -> StubEditor:
     made = StubEditor()
     monkeypatch.setattr("bpfilter.firewall.edit.editor", lambda: made)
     monkeypatch.setattr("bpfilter.firewall.large.compile_bulk", made.compile)
+    monkeypatch.setattr("bpfilter.firewall.large.FEW", 0)
     monkeypatch.setattr("bpfilter.firewall.given.LARGE", 1)
     return made
 

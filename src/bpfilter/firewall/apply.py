@@ -95,6 +95,7 @@ def apply(
             generation,
             prepared.lines.text,
             order=prepared.order,
+            traits=prepared.traits,
             seed=prepared.written.ljust(size, b"\0") if seed else b"",
             layout=prepared.layout,
         )
@@ -193,15 +194,19 @@ def _carried(store: Store, current: Generation) -> bytes:
 
 
 def _carried_from(store: Store, previous: Generation, current: Generation) -> bytes:
-    from bpfilter.firewall.carry import carry
+    from bpfilter.firewall.carry import Kept, carry
     from bpfilter.firewall.lines import Lines
 
     records = store.records
     values = counters.add(records.base(previous), store.live(previous))
     order = records.order(current)
+    old, new = (
+        Kept(Lines.of_text(records.text(each)), records.traits(each))
+        for each in (previous, current)
+    )
     lines = carry(
-        Lines.of_text(records.text(previous)),
-        Lines.of_text(records.text(current)),
+        old,
+        new,
         counters.of_lines(values, records.order(previous), previous.rules),
         counters.of_lines(records.seed(current), order, current.rules),
         current.family,

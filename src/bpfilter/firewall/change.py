@@ -14,7 +14,7 @@ from bpfilter.compiler.edit import Added, Removed
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import SourceError
 from bpfilter.firewall.counters import FIRST_RULE
-from bpfilter.firewall.differences import Hunk, hunks
+from bpfilter.firewall.differences import Hunk, hunks, spliced
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import END, Lines, cut, encode
 from bpfilter.firewall.pairing import NONE, left_over, pair
@@ -37,6 +37,7 @@ class Change:
 
     lines: Lines
     order: array[int]
+    hunks: tuple[Hunk, ...]
     removed: tuple[Removed, ...]
     added: tuple[Added, ...]
     fresh: tuple[int, ...]
@@ -110,12 +111,13 @@ class _Making:
             return None
         new = iter(fresh)
         theirs = [next(new) if at == NONE else counters[at] for at in source]
-        order = self._ordered(theirs)
+        order = spliced(self.order, self.hunks, theirs)
         left = set(counters) - set(theirs)
         unused = max([self.current.unused, *(counter + 1 for counter in fresh)])
         return Change(
             self.lines,
             order,
+            tuple(self.hunks),
             tuple(Removed(*where, at) for where, at in zip(went, counters, strict=True)),
             tuple(self._added(came, order)),
             tuple(fresh),
@@ -156,16 +158,6 @@ class _Making:
             return any(all_lines[line] > gone[line] for line in changed)
         text = self.kept.text
         return any(text.count(line + b"\n", self.kept.start) > gone[line] for line in changed)
-
-    def _ordered(self, theirs: list[int]) -> array[int]:
-        order = array("I")
-        at = taken = 0
-        for hunk in self.hunks:
-            order += self.order[at : hunk.old]
-            order += array("I", theirs[taken : taken + len(hunk.come)])
-            at = hunk.old + len(hunk.gone)
-            taken += len(hunk.come)
-        return order + self.order[at:]
 
     def _added(self, came: list[tuple[str, Rule]], order: array[int]) -> Iterator[Added]:
         rules = iter(came)

@@ -6,6 +6,9 @@ are followed by comparing ever longer slices of lines, so that their length cost
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
 from bpfilter.dataclass import dataclass
 from bpfilter.firewall.stretch import Stretch, common
 
@@ -20,6 +23,18 @@ class Hunk:
     new: int
     come: list[bytes]
     offset: int
+
+
+def spliced(old: array[int], where: Sequence[Hunk], new: Sequence[int]) -> array[int]:
+    """Give numbers of the new lines: of those that stayed the old ones, of others the new."""
+    made = old[:0]
+    at = taken = 0
+    for hunk in where:
+        made += old[at : hunk.old]
+        made.extend(new[taken : taken + len(hunk.come)])
+        at = hunk.old + len(hunk.gone)
+        taken += len(hunk.come)
+    return made + old[at:]
 
 
 def hunks(old: Stretch, new: Stretch, most: int) -> list[Hunk] | None:

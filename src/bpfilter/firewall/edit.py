@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ from bpfilter.errors import Error, StateError
 from bpfilter.firewall import apply, conntrack, counters, dispatch
 from bpfilter.firewall.change import Change, change_of
 from bpfilter.firewall.counters import PAIR_BYTES
+from bpfilter.firewall.differences import spliced
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.lines import Lines
@@ -157,7 +159,11 @@ class _Edit:
                 made = self._described(edited, room, source)
                 self.records.write_base(made, self._base())
                 self.records.write(
-                    made, self.change.lines.text, order=self.change.order, layout=edited.layout
+                    made,
+                    self.change.lines.text,
+                    order=self.change.order,
+                    traits=self._traits(),
+                    layout=edited.layout,
                 )
             except BaseException:
                 self.store.drop_slot(self.family, self.slot)
@@ -234,6 +240,15 @@ class _Edit:
             unused=self.change.unused,
             programs=room.programs,
         )
+
+    def _traits(self) -> array[int] | None:
+        before = self.records.traits(self.current)
+        if before is None:
+            return None
+        from bpfilter.firewall.traits import trait
+
+        come = [trait(added.chain, added.rule) for added in self.change.added]
+        return spliced(before, self.change.hunks, come)
 
     # As it is, but that new rules begin with nothing.
     def _base(self) -> bytes:

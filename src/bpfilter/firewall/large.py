@@ -11,7 +11,7 @@ from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import replace
 from bpfilter.errors import BuildError
-from bpfilter.firewall import counters
+from bpfilter.firewall import counters, traits
 from bpfilter.firewall.change import starts_plainly
 from bpfilter.firewall.lines import TABLE, Lines, encode, head, without_counters
 from bpfilter.firewall.policies import Policies, declare
@@ -19,6 +19,15 @@ from bpfilter.firewall.prepare import Prepared, Readable, policies_of
 from bpfilter.rules.bulk import BulkTable, Slot, read_bulk
 from bpfilter.rules.model import Family
 from bpfilter.source import Span
+
+_U64 = (1 << 64) - 1
+#: The columns of a slot, and at which of its words (traits.py) each begins.
+_COLUMNS: dict[Slot, tuple[tuple[str, int], ...]] = {
+    Slot.SOURCE: (("source", 0), ("source_mask", 4)),
+    Slot.DESTINATION: (("destination", 0), ("destination_mask", 4)),
+    Slot.SPORTS: (("sports", 0),),
+    Slot.DPORTS: (("dports", 0),),
+}
 
 #: So many rules in chains too short to be searched are better off as straight-line code.
 FEW = 500
@@ -48,6 +57,7 @@ class LargeRules:
             _written(bulk),
             policies_of(bulk.chains),
             len(bulk),
+            _traits(bulk),
             compiled.layout if _is_plain(bulk) else b"",
         )
 
@@ -93,6 +103,28 @@ def _order(bulk: BulkTable) -> array[int] | None:
     if np.array_equal(rows, np.arange(len(rows))):
         return None
     return array("I", (rows + counters.FIRST_RULE).astype(np.uint32).tobytes())
+
+
+# As traits.trait gives them, line by line.
+def _traits(bulk: BulkTable) -> array[int]:
+    shapes = [traits.kind(shape.rule) for shape in bulk.shapes]
+    for slot in _COLUMNS:
+        for number, shape in enumerate(bulk.shapes):
+            if slot not in shape.slots:
+                shapes[number] += traits.part(shape.rule, slot)
+    total = np.array([number & _U64 for number in shapes], np.uint64)[bulk.shape]
+    names = np.array([traits.number(name) for name in [*bulk.names, ""]], np.uint64)
+    names[-1] = 0  # of those without a jump
+    for slot, column in ((Slot.CHAIN, bulk.chain), (Slot.TARGET, bulk.jump)):
+        total += names[column] * np.uint64(traits.MULTIPLIERS[slot][0])
+    for slot, columns in _COLUMNS.items():
+        for name, first in columns:
+            words = getattr(bulk, name)
+            for word in range(words.shape[1]):
+                multiplier = np.uint64(traits.MULTIPLIERS[slot][first + word])
+                total += words[:, word].astype(np.uint64) * multiplier
+    order = np.argsort(bulk.line, kind="stable")
+    return array("Q", total[order].tobytes())
 
 
 def _written(bulk: BulkTable) -> bytes:

@@ -20,6 +20,7 @@ from bpfilter.firewall import counters
 from bpfilter.firewall.given import LARGE
 from bpfilter.firewall.lines import TABLE, Lines, encode
 from bpfilter.firewall.policies import Policies, declare, undeclared
+from bpfilter.firewall.traits import traits
 from bpfilter.rules.check import check_ruleset
 from bpfilter.rules.model import TABLES, Chain, Ruleset, Table
 
@@ -36,6 +37,8 @@ class Prepared:
     written: bytes
     policies: dict[str, str]
     rules: int
+    #: The trait of each line (traits.py).
+    traits: array[int]
     #: What the compiler needs to change rules in place, if their lines are in plain form.
     layout: bytes = b""
 
@@ -75,6 +78,7 @@ class ParsedRules:
             counters.written(table),
             policies_of(table.chains),
             sum(len(chain.rules) for chain in table.chains),
+            traits(table),
         )
 
 

@@ -2,6 +2,7 @@
 
     <family>-<slot>.rules   its text (lines.py)
     <family>-<slot>.order   u32, the counter of each line; none: one by one after the policies
+    <family>-<slot>.traits  u64, the trait of each line (traits.py)
     <family>-<slot>.seed    counters that rules which are new begin with
     <family>-<slot>.layout  what the compiler needs to edit it
     <family>-<slot>.json    Generation
@@ -31,7 +32,7 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
 #: In the order in which they are removed: what has no description is nothing.
-_SUFFIXES = ("json", "base", "seed", "order", "layout", "rules")
+_SUFFIXES = ("json", "base", "seed", "order", "layout", "traits", "rules")
 
 _REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 _LOST = (
@@ -56,13 +57,15 @@ class Records:
         text: bytes,
         *,
         order: array[int] | None = None,
+        traits: array[int] | None = None,
         seed: bytes = b"",
         layout: bytes = b"",
     ) -> None:
         """Write all there is to know of a generation but its base; its description comes last."""
         self._replace(generation, "rules", text)
-        if order is not None:
-            self._replace(generation, "order", order.tobytes())
+        for suffix, numbers in (("order", order), ("traits", traits)):
+            if numbers is not None:
+                self._replace(generation, suffix, numbers.tobytes())
         for suffix, data in (("seed", seed), ("layout", layout)):
             if data:
                 self._replace(generation, suffix, data)
@@ -87,6 +90,15 @@ class Records:
             if max(order, default=0) < generation.counters_per_cpu:
                 return order
         raise StateError(f"{path}: does not have a counter for each rule; {_LOST}")
+
+    def traits(self, generation: Generation) -> array[int] | None:
+        """Give the trait of each line, None if they are lost: all lines may then mean the same."""
+        traits = array("Q")
+        try:
+            traits.frombytes(self._read(generation, "traits", ""))
+        except (StateError, ValueError):
+            return None
+        return traits if len(traits) == generation.rules else None
 
     def seed(self, generation: Generation) -> bytes:
         """Give the counters that new rules begin with. Raises: StateError if it cannot be read."""

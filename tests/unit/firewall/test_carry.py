@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict, deque
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfilter import Family, parse_saved
-from bpfilter.firewall import carry
+from bpfilter.firewall.carry import Kept, carry
 from bpfilter.firewall.counters import PAIR_BYTES, pack, unpack
 from bpfilter.firewall.lines import Lines, encode
+from bpfilter.firewall.traits import trait
 from bpfilter.rules.model import Chain, Rule
 
 HEAD = b"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:own - [0:0]\n"
@@ -28,9 +30,10 @@ def numbers(count: int, first: int = 1) -> bytes:
 
 def carried(old: Lines, new: Lines) -> list[int]:
     """Give packets by line: 1, 2, … were the old ones', 0 is new."""
-    made = carry.carry(
-        old, new, numbers(len(old.rules())), bytes(PAIR_BYTES * len(new.rules())), V4
-    )
+    values, nothing = numbers(len(old.rules())), bytes(PAIR_BYTES * len(new.rules()))
+    made = carry(Kept(old), Kept(new), values, nothing, V4)
+    traits = [array("Q", [trait(*each) for each in _in_lines(lines)]) for lines in (old, new)]
+    assert carry(Kept(old, traits[0]), Kept(new, traits[1]), values, nothing, V4) == made
     packets, octets = unpack(made)[::2].tolist(), unpack(made)[1::2].tolist()
     assert octets == [10 * count for count in packets]
     return packets
@@ -93,7 +96,8 @@ def test_other_spellings_of_a_rule_are_the_same_rule() -> None:
 
 
 def test_lines_that_cannot_be_read_are_new() -> None:
-    assert carried(lines("-A own -m gone", "-A own -j own"), lines("-A own -s 1.1.1.1/32")) == [0]
+    old, new = lines("-A own -m gone", "-A own -j own"), lines("-A own -s 1.1.1.1/32")
+    assert carry(Kept(old), Kept(new), numbers(2), bytes(PAIR_BYTES), V4) == bytes(PAIR_BYTES)
 
 
 def test_new_rules_take_what_is_written() -> None:
@@ -101,7 +105,7 @@ def test_new_rules_take_what_is_written() -> None:
         lines("-A own", "-A INPUT"),
         lines("-A own -i lo", "-A own", "-A own -o lo", "-A INPUT"),
     )
-    made = carry.carry(old, new, numbers(2), numbers(4, first=50), V4)
+    made = carry(Kept(old), Kept(new), numbers(2), numbers(4, first=50), V4)
     assert unpack(made)[::2].tolist() == [50, 1, 52, 2]
 
 
