@@ -27,9 +27,9 @@ from bpfilter.rules.model import Family, Hook
 GUARD_FAIL = 1
 GUARD_DROP = 2
 
-#: To read through where no type tells what lies there: `struct kernel_cpustat` is 80 bytes
-#: or more of u64 (include/linux/kernel_stat.h).
-RAW = "kernel_cpustat"
+#: To read through where no type tells what lies there: 18 numbers of 64 bits, and user space
+#: sees to it that it stays so (include/uapi/linux/resource.h).
+RAW = "rusage"
 
 _WIDTH = {1: Size.B, 2: Size.H, 4: Size.W, 8: Size.DW}
 
@@ -164,7 +164,7 @@ class Prologue:
         network header; go to `missing` if the packet has fewer.
 
         A register is one of R6-R9. Clobbers R1-R5. As `slice`, but fast where the bytes lie in
-        one piece.
+        one piece; loads may not cross multiples of 8 from R0.
         """
         b = self.b
         paged, done = b.fresh("paged"), b.fresh("read")
