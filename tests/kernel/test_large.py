@@ -106,13 +106,13 @@ def test_every_structure_is_used(target: Target, name: str, parts: set[str]) -> 
 @both_families
 @pytest.mark.parametrize("name", ["nested", "ranges", "both-ranges", "holes", "interfaces"])
 def test_no_packet_takes_more_steps_than_stated(target: Target, name: str, version: int) -> None:
-    ruleset, packets = draw(OF[name], version, SEED, 3000, 600)
+    ruleset, packets = draw(OF[name], version, SEED, 2000, 500)
     large = compile_large(ruleset, target)
     near = key_words(large, packets)
     stated = {index.chain: index.steps for index in large.compiled.indexes}
     chain = max(stated, key=lambda name: stated[name])
     most = [
-        Adversary(large, view, near, SEED).worst(20_000)[1]
+        Adversary(large, view, near, SEED).worst(5_000, 100)[1]
         for name, view in views(large)
         if name == chain
     ]
@@ -145,7 +145,7 @@ def test_a_step_is_a_few_instructions(types: KernelTypes, name: str, version: in
     near = key_words(large, packets)
     adversary = Adversary(large, chains(large)["FORWARD"][0], near, SEED)
     simulator = simulated(large, ruleset, types)
-    for words in (adversary.worst(20_000)[0], *near[:100]):
+    for words in (adversary.worst(5_000, 100)[0], *near[:100]):
         # Of a protocol that no rule asks for: one search, which finds nothing.
         walk = adversary.walk(words)
         assert walk.found is None
@@ -174,7 +174,7 @@ def test_the_interpreter_agrees(
     kernel: LinuxKernel, target: Target, types: KernelTypes, name: str, version: int
 ) -> None:
     """It reads interfaces, marks and states of the packets, which the test run is told."""
-    ruleset, packets = draw(OF[name], version, SEED, 100, 400)
+    ruleset, packets = draw(OF[name], version, SEED, 60, 400)
     large = compile_large(ruleset, target)
     with loaded(kernel, large.compiled, target) as runs:
         accepted = runs.run(packets)

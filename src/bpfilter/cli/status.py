@@ -24,8 +24,8 @@ EPILOG = """\
 Prints, for each family, which rules are in force since when, how many instructions and
 bytes of machine code they are at each hook, and the links that hold them there. Chains that
 are found through an index have the most steps that a search takes a packet, whoever sent it;
-the others are straight-line code, or walked rule by rule. What needs attention comes last: a link taken away by force, rules in the kernel's own tables that
-packets must pass as well.
+the others are straight-line code, or walked rule by rule. What needs attention comes last: a
+link taken away by force, rules in the kernel's own tables that packets must pass as well.
 
 exit status:
   0  all is well, or nothing is in force

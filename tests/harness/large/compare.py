@@ -16,16 +16,16 @@ Counts = dict[tuple[str, int], tuple[int, int]]
 
 #: Rules of a theme; those of which no two are alike, or with many chains, take long to compile.
 SIZES = {
-    "hosts": 5000,
+    "hosts": 3000,
     "covering": 5000,
-    "ranges": 3000,
-    "both-ranges": 3000,
-    "everything": 700,
-    "chains": 900,
-    "many-large-chains": 700,
+    "ranges": 2000,
+    "both-ranges": 2000,
+    "everything": 500,
+    "chains": 600,
+    "many-large-chains": 500,
     "no-two-alike": 500,
 }
-SIZE = 1500
+SIZE = 900
 
 
 def around(version: int) -> Around:
