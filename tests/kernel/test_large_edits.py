@@ -25,7 +25,7 @@ from tests.harness.large.compare import Comparison, around, draw
 from tests.harness.large.packets import Drawer
 from tests.harness.large.rules import VERDICTS, Rule, Ruleset, State
 from tests.harness.large.runs import Large, Runs, compile_large, family_of, loaded
-from tests.harness.large.themes import THEMES
+from tests.harness.large.themes import THEMES, fitting
 
 pytestmark = pytest.mark.kernel
 
@@ -151,7 +151,8 @@ def test_edits(kernel: LinuxKernel, target: Target, name: str, version: int, lea
             at = rng.randrange(len(rules))
             done += stands_alone(rules[at]) and edited.remove(chain, at)
         else:
-            done += edited.add(chain, rng.randint(0, len(rules)), next(others))
+            rule = fitting(next(others), chain)
+            done += edited.add(chain, rng.randint(0, len(rules)), rule)
     assert done >= least, f"BPFILTER_SEED={SEED}"
     drawer = Drawer(ruleset, around(version), np.random.default_rng(SEED))
     with loaded(kernel, edited.table(), target) as runs:

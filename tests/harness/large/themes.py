@@ -390,7 +390,7 @@ class _Draft:
                 if index and self.pen.chance(theme.same):
                     again = rng.choice(rules[:index])
                     rules[index] = replace(again, target=rule.target, goto=rule.goto)
-            made.chains[name] = [_fitting(rule, name) for rule in rules]
+            made.chains[name] = [fitting(rule, name) for rule in rules]
         self._connect(made)
         self._end_early(made, large)
         return made
@@ -433,8 +433,8 @@ class _Draft:
             rules.insert(len(rules) - len(rules) // 20, Rule(target=verdict))
 
 
-def _fitting(rule: Rule, chain: str) -> Rule:
-    # iptables takes no output device at INPUT, and no input device at OUTPUT
+def fitting(rule: Rule, chain: str) -> Rule:
+    """Leave out the device that iptables takes no test of: output at INPUT, input at OUTPUT."""
     if chain == "INPUT" and rule.out_interface:
         return replace(rule, out_interface=None)
     if chain == "OUTPUT" and rule.in_interface:
