@@ -66,6 +66,9 @@ class LaidOut:
     chains: tuple[ChainIndex, ...]
 
 
+NO_PATTERN = Pattern((), (), 0, 0, 0, 0)
+
+
 class BulkLayout:
     """Lays out the chains that hooks lead to. `reached` are their indexes, base chains first."""
 
@@ -89,8 +92,15 @@ class BulkLayout:
         laid_out[list(reached)] = True
         self.is_live = laid_out[self.chain_of] & (np.arange(len(bulk)) < self.live[self.chain_of])
         self.searched, self.recorded = self._choose()
-        self.patterns = [pattern(parts, frame, self.family, self.recorded) for parts in shapes]
-        self.boxes = [self._boxes(parts) for parts in shapes]
+        used = set(bulk.shape[self.is_live].tolist())
+        # Programs do not read what only rules ask that no packet gets to.
+        self.patterns = [
+            pattern(parts, frame, self.family, self.recorded) if number in used else NO_PATTERN
+            for number, parts in enumerate(shapes)
+        ]
+        self.boxes = [
+            self._boxes(parts) if number in used else [] for number, parts in enumerate(shapes)
+        ]
         self.front = {chain: self._front(chain) for chain in self.searched}
         self.is_found = np.zeros(len(bulk), bool)
         for chain, front in self.front.items():
