@@ -67,7 +67,7 @@ def test_full_disk(saved: str) -> None:
         saved,
     )
     assert "write /run/bpfilter/state/" in said
-    assert "/iptables-2.json: No space left on device" in said
+    assert "/iptables-2.rules: No space left on device" in said
     assert "exit 1\n" in said
     assert "-A INPUT -p icmp -j DROP\n" in said
     assert "warning" not in said
