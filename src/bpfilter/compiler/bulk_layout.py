@@ -105,8 +105,6 @@ class BulkLayout:
         self.is_found = np.zeros(len(bulk), bool)
         for chain, front in self.front.items():
             self.is_found[front : self.live[chain]] = True
-        #: Rows whose ports are left to their cells: there would be too many kinds of records.
-        self.is_loose = np.zeros(len(bulk), bool)
         self._place()
 
     def _choose(self) -> tuple[list[int], Recorded | None]:
@@ -146,9 +144,7 @@ class BulkLayout:
         goes_on = np.array([not parts.is_terminal for parts in self.shapes], bool)
         size = np.array([len(each.cells) for each in self.patterns], np.int64)
         shape = self.bulk.shape
-        self.is_whole = self.is_found & ~self.is_loose
-        if len(whole):
-            self.is_whole &= whole[shape]
+        self.is_whole = self.is_found & whole[shape]
         self.has_find = self.is_found & (~self.is_whole | goes_on[shape])
         length = np.where(self.is_whole, 1, size[shape]) + self.has_find
         length[~self.is_live] = 0
@@ -238,7 +234,7 @@ class BulkLayout:
     def _view(self, blob: Blob, chain: int, view: int, by_shape: list[tuple[int, Ints]]) -> Index:
         recorded = self.recorded
         assert recorded is not None
-        first, last = self.front[chain], int(self.live[chain])
+        first = self.front[chain]
         builder = RowsBuilder(self.bulk, recorded, first, self.orders(chain))
         for number, rows in by_shape:
             seen = self.boxes[number][view]
@@ -246,7 +242,7 @@ class BulkLayout:
                 each = self.patterns[number]
                 pc, hides = self._continues(number, each, seen, view, rows)
                 builder.add(self.shapes[number], seen, rows, pc, hides)
-        made = builder.rows(self.is_loose[first:last])
+        made = builder.rows()
         made.kind = self.kinds.numbers(made)
         return build_index(made, self._key_words(), blob, int(self.chain_end[chain]))
 
@@ -278,7 +274,7 @@ class BulkLayout:
         if self._is_whole(number):
             return self._acts(number, rows), seen.whole and self.shapes[number].is_terminal
         skip = each.skip if view == 0 else each.skip_to_guard
-        return self.start[rows] + np.where(self.is_loose[rows], 0, skip), False
+        return self.start[rows] + skip, False
 
     # A verdict the search can give itself, else where the cell of the action is.
     def _acts(self, number: int, rows: Ints) -> Ints:

@@ -125,18 +125,16 @@ class RowsBuilder:
             self.masks[at, key] |= masks
             self.values[at, key] |= values
 
-    def rows(self, loose: NDArray[np.bool_]) -> Rows:
-        """Give the rows that were added; records of `loose` ones do not ask for ports."""
+    def rows(self) -> Rows:
+        """Give the rows that were added."""
         here = self.present
-        ports = self.ports.copy()
-        ports[:, loose] = 0, 0xFFFF
         return Rows(
             order=self.order[here],
             pc=self.pc[here],
             masks=self.masks[here],
             values=self.values[here],
-            sports=ports[0, here],
-            dports=ports[1, here],
+            sports=self.ports[0, here],
+            dports=self.ports[1, here],
             proto=self.proto[here],
             hides=self.hides[here],
             kind=np.zeros(int(here.sum()), np.uint16),

@@ -83,7 +83,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Frame slot of the guards word; masks of its 2-bit fields (see index/views.py)."""
+    """Frame slot of the guards word; masks of its 2-bit fields (see compiler/views.py)."""
 
     slot: int
     all: int
@@ -458,11 +458,10 @@ class SearchEmitter:
     # Below: single operations
 
     def _point(self, dst: Reg, offset: Reg, width: int) -> None:
-        # dst = where `width` bytes at an offset in the index are; `dst` may be `offset`
+        # dst = where `width` bytes at an offset in the index are; not the same register, as the
+        # verifier bounds the pointer by the offset
         b = self.b
         b.jgt(offset, self.search.size - width, "drop_now")
-        if dst is offset:
-            raise AssertionError("the offset is needed to bound the pointer")
         b.load_map_value(dst, INDEX_MAP)
         b.add(dst, offset)
 

@@ -7,7 +7,7 @@ import numpy as np
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.edit import VOID_KIND
 from bpfilter.compiler.index.layout import COMPARED_MAX, KIND_BYTES, KINDS_MAX, KeyWords
-from bpfilter.compiler.index.rows import U16, Bools, Ints, Rows, classify
+from bpfilter.compiler.index.rows import U16, Ints, Rows, classify
 from bpfilter.errors import BuildError
 
 #: Kinds that edits may add.
@@ -44,14 +44,6 @@ class Kinds:
         if len(self._numbers) > KINDS_MAX:
             raise BuildError(f"the rules have more than {KINDS_MAX} kinds of ports and masks")
         return np.array(numbers, np.uint16)[kind_of]
-
-    def rare(self, rows: Rows) -> Bools:
-        """Tell which rows would have too many kinds; the others' are the more frequent ones."""
-        kinds, kind_of = self._classify(rows)
-        count = np.bincount(kind_of, minlength=len(kinds))
-        place = np.empty(len(kinds), np.int64)
-        place[np.argsort(-count, kind="stable")] = np.arange(len(kinds))
-        return np.asarray(place[kind_of] >= KINDS_MAX // 2, np.bool_)
 
     def write(self, blob: Blob) -> None:
         """Append the table of kinds, with room for those of rules to come."""

@@ -47,16 +47,6 @@ class Rows:
         """Give some of the rows."""
         return Rows(*(getattr(self, column.name)[which] for column in fields(self)))
 
-    def box(self, which: Ints) -> list[NDArray[Any]]:
-        """Give columns that are equal where rows match the same packets."""
-        return [
-            *self.masks[which].T,
-            *self.values[which].T,
-            *self.sports[which].T,
-            *self.dports[which].T,
-            self.proto[which],
-        ]
-
 
 def classify(columns: Sequence[NDArray[Any]]) -> tuple[Ints, Ints]:
     """Number the different rows of some columns.
