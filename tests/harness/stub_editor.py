@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from bpfilter.bpf.spec import ProgramSpec
 from bpfilter.compiler.build import Compiled, compile_table
-from bpfilter.compiler.cells import CELL, CELL_BYTES, Cell, Op
+from bpfilter.compiler.cells import CELL, CELL_BYTES, CELLS_MAP, Cell, Op
 from bpfilter.compiler.edit import Added, Edited, Removed
-from bpfilter.compiler.loop import CELLS_MAP
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import replace
 from bpfilter.plan.nodes import U32

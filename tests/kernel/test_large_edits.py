@@ -11,10 +11,10 @@ import pytest
 
 from bpfilter.btf.query import KernelTypes
 from bpfilter.compiler.build import Compiled
+from bpfilter.compiler.cells import CELLS_MAP
 from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.compiler.edit import Added, Removed, editor
-from bpfilter.compiler.index.emit import INDEX_MAP
-from bpfilter.compiler.loop import CELLS_MAP
+from bpfilter.compiler.index.search import INDEX_MAP
 from bpfilter.compiler.target import Target
 from bpfilter.dataclass import replace
 from bpfilter.kernel.linux import LinuxKernel

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from bpfilter.abi.bpf import AttachType, MapFlags, MapType, ProgramType
 from bpfilter.bpf.spec import MapSpec, ProgramSpec
-from bpfilter.compiler.cells import CELL_BYTES, Cell
+from bpfilter.compiler.cells import CELL_BYTES, CELLS_MAP, Cell
 from bpfilter.compiler.counters import COUNTER_BYTES, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import Frame, lay_out_frame
-from bpfilter.compiler.index.emit import INDEX_MAP, ChainIndex, Search
-from bpfilter.compiler.loop import CELLS_MAP
+from bpfilter.compiler.index.search import INDEX_MAP, ChainIndex, Search
 from bpfilter.compiler.lower import CounterKey, lay_out, lower_table, nesting
 from bpfilter.compiler.straight import lay_out_straight
 from bpfilter.compiler.target import Target

@@ -23,9 +23,15 @@ from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.build import Index, build_index
-from bpfilter.compiler.index.emit import BIT_NUMBERS, VERDICT_COUNTER, ChainIndex, Search, verdict
 from bpfilter.compiler.index.kinds import Kinds
 from bpfilter.compiler.index.layout import ORDER_NONE, VIEWS, KeyWords
+from bpfilter.compiler.index.search import (
+    BIT_NUMBERS,
+    VERDICT_COUNTER,
+    ChainIndex,
+    Search,
+    verdict,
+)
 from bpfilter.compiler.keys import RowsBuilder, choose_words, column
 from bpfilter.compiler.lower import HOOK_CELLS, MAX_CELLS
 from bpfilter.compiler.shapes import Box, Parts, Pattern, Recorded, box, pattern

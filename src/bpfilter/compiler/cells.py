@@ -30,6 +30,7 @@ from bpfilter.errors import BuildError
 from bpfilter.plan.fields import DOOMED, Field
 from bpfilter.plan.nodes import U32, All, Any, Contains, Guard, Not, Predicate, Test
 
+CELLS_MAP = "cells"
 CELL = struct.Struct("=BBHIII")
 CELL_BYTES = CELL.size
 assert CELL_BYTES == 16

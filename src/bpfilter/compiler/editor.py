@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bpfilter.bpf.spec import ProgramSpec
-from bpfilter.compiler.build import Code, program
-from bpfilter.compiler.cells import CELL_BYTES, Cell, Op
+from bpfilter.compiler.cells import CELL_BYTES, CELLS_MAP, Cell, Op
 from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.compiler.edit import Added, Edited, Removed
 from bpfilter.compiler.frame import Frame, lay_out_frame
 from bpfilter.compiler.index.edit import IndexEditor, Row
-from bpfilter.compiler.index.emit import INDEX_MAP, Search, verdict
 from bpfilter.compiler.index.layout import (
     DESCRIPTOR_BYTES,
     ORDER_NONE,
     VIEWS,
     KeyWords,
 )
-from bpfilter.compiler.loop import CELLS_MAP
+from bpfilter.compiler.index.search import INDEX_MAP, Search, verdict
 from bpfilter.compiler.lower import check_target
 from bpfilter.compiler.shapes import Box, Parts, Recorded, box, pattern, split
-from bpfilter.compiler.target import Target
 from bpfilter.compiler.views import VIEW_NUMBERS, place_guards
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError
 from bpfilter.plan import fields
 from bpfilter.rules.model import Family, Hook, Rule, Verdict
 from bpfilter.rules.shapes import Shape
+
+if TYPE_CHECKING:
+    from bpfilter.bpf.spec import ProgramSpec
+    from bpfilter.compiler.build import Code
+    from bpfilter.compiler.target import Target
 
 
 @dataclass(slots=True)
@@ -121,6 +122,8 @@ class Layout:
 
     def code(self, target: Target) -> Code:
         """Give what the programs are emitted from."""
+        from bpfilter.compiler.build import Code  # as for `programs`
+
         frame = self.frame()
         places = frame.places
         search = Search(
@@ -153,6 +156,8 @@ class TableEditor:
     """The Editor of tables that compile_bulk made."""
 
     def programs(self, layout: bytes, target: Target) -> dict[Hook, ProgramSpec]:
+        from bpfilter.compiler.build import program  # few edits make programs
+
         kept = Layout.of_bytes(layout)
         code = kept.code(target)
         return {hook: program(code, target, hook, kept.cells) for hook in code.words}

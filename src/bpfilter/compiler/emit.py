@@ -17,7 +17,7 @@ from bpfilter.compiler.cells import Cell
 from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_BYTES, COUNTERS_MAP
 from bpfilter.compiler.extract import extract
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.index.emit import Search
+from bpfilter.compiler.index.search import Search
 from bpfilter.compiler.loop import (
     NF_DROP,
     Bounds,

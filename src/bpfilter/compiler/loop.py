@@ -13,16 +13,15 @@ from __future__ import annotations
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, Size
 from bpfilter.compiler import frame
-from bpfilter.compiler.cells import CELL_BYTES, Op
+from bpfilter.compiler.cells import CELL_BYTES, CELLS_MAP, Op
 from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.index.emit import Search, SearchEmitter
-from bpfilter.compiler.prologue import GUARD_DROP
+from bpfilter.compiler.index.emit import SearchEmitter
+from bpfilter.compiler.index.search import Search
 from bpfilter.compiler.search import emit_search, is_wanted
 from bpfilter.compiler.steps import Steps
 from bpfilter.dataclass import dataclass
-
-CELLS_MAP = "cells"
+from bpfilter.plan.fields import GUARD_DROP
 
 NF_DROP = 0
 NF_ACCEPT = 1

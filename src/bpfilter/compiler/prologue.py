@@ -24,9 +24,6 @@ from bpfilter.dataclass import dataclass, field
 from bpfilter.plan.fields import Field
 from bpfilter.rules.model import Family, Hook
 
-GUARD_FAIL = 1
-GUARD_DROP = 2
-
 #: To read through where no type tells what lies there: 18 numbers of 64 bits, and user space
 #: sees to it that it stays so (include/uapi/linux/resource.h).
 RAW = "rusage"

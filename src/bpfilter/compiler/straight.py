@@ -19,8 +19,9 @@ from bpfilter.compiler.counters import COUNTER_BYTES, COUNTER_NONE, COUNTERS_MAP
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.loop import NF_ACCEPT, NF_DROP
 from bpfilter.compiler.lower import Lowered, lay_out
-from bpfilter.compiler.prologue import GUARD_DROP, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.dataclass import replace
+from bpfilter.plan.fields import GUARD_DROP
 from bpfilter.rules.model import Jump
 
 #: With more cells the loop evaluates them; so many take 60 ms to compile and verify.

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from bpfilter.compiler.cells import Place
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.index.emit import Guards
-from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL
+from bpfilter.compiler.index.search import Guards
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
+from bpfilter.plan.fields import GUARD_DROP, GUARD_FAIL, Field
 from bpfilter.rules.model import Family
 
 VIEW_NUMBERS = range(11)

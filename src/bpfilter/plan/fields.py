@@ -32,6 +32,10 @@ class Field:
 
 FIELDS: dict[str, Field] = {}
 
+#: What a guard says, unless it is 0.
+GUARD_FAIL = 1
+GUARD_DROP = 2
+
 
 def _field(name: str, bits: int = 32, words: int = 1, pack: str = "", shift: int = 0) -> Field:
     made = Field(name, bits, words, pack or name, shift)

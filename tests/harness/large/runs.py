@@ -30,8 +30,8 @@ from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTERS_
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.build import build_index
-from bpfilter.compiler.index.emit import Search
 from bpfilter.compiler.index.layout import KeyWords
+from bpfilter.compiler.index.search import Search
 from bpfilter.compiler.loop import NF_ACCEPT
 from bpfilter.compiler.prologue import Prologue
 from bpfilter.compiler.target import Target

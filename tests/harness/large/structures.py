@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfilter.compiler.bulk_layout import CELL
-from bpfilter.compiler.cells import Op
+from bpfilter.compiler.cells import CELLS_MAP, Op
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.emit import INDEX_MAP
 from bpfilter.compiler.index.rows import hash_rows
+from bpfilter.compiler.index.search import INDEX_MAP
 from bpfilter.compiler.index.walk import Packet, Walk, walk
-from bpfilter.compiler.loop import CELLS_MAP
 from bpfilter.plan import fields
 from tests.harness.large.reference import Ints, Packets
 from tests.harness.large.runs import Large, around_words

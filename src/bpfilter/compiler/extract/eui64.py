@@ -11,8 +11,9 @@ from __future__ import annotations
 from bpfilter.abi.packet import IPV6
 from bpfilter.asm.insn import R0, R1, R2, R3, R6, R8, R9, Size
 from bpfilter.compiler.extract.metadata import ARPHRD_ETHER, ETH_HLEN
-from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
+from bpfilter.plan.fields import GUARD_DROP, GUARD_FAIL
 
 ETH_P_IPV6 = 0x86DD
 MAC_HEADER_UNSET = 0xFFFF  # skb_mac_header_was_set

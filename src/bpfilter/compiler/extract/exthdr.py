@@ -15,10 +15,10 @@ from bpfilter.abi.packet import AH, EXTHDR, FRAGMENT, IPPROTO, IPV6, ROUTING
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R8, R9, Reg, Size
 from bpfilter.compiler.extract import options
 from bpfilter.compiler.extract.walk import jump_if_beyond, loop
-from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.dataclass import dataclass
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
+from bpfilter.plan.fields import GUARD_DROP, GUARD_FAIL, Field
 
 
 @dataclass(frozen=True, slots=True)

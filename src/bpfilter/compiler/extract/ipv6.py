@@ -13,8 +13,9 @@ from bpfilter.asm.insn import R0, R1, R2, R3, R5, R6, R8, R9, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.extract import exthdr
 from bpfilter.compiler.extract.walk import loop
-from bpfilter.compiler.prologue import GUARD_DROP, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
+from bpfilter.plan.fields import GUARD_DROP
 
 #: In R8 after the walk when there is no upper layer: no protocol number.
 NO_PROTOCOL = 0x100

@@ -12,9 +12,9 @@ from bpfilter.abi.packet import IPPROTO, SCTP, SCTP_CHUNK
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R6, R9, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.extract.walk import jump_unless_first, loop, mark
-from bpfilter.compiler.prologue import GUARD_DROP, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
+from bpfilter.plan.fields import GUARD_DROP, Field
 
 # Chunk types whose flags rules may ask for, and the flag bits kept.
 _FLAGS: tuple[tuple[int, Field, int], ...] = (

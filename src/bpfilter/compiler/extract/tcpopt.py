@@ -14,9 +14,9 @@ from bpfilter.abi.packet import DCCP, IPPROTO, TCP
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R8, R9, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.extract.walk import jump_if_beyond, jump_unless_first, loop, mark
-from bpfilter.compiler.prologue import GUARD_DROP, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
+from bpfilter.plan.fields import GUARD_DROP, Field
 
 # Option kinds below this are one byte long: end of options, no operation (padding in DCCP).
 _FIRST_WITH_LENGTH = 2

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from bpfilter.abi.packet import AH, DCCP, ESP, ICMP, IPPROTO, PORTS, SCTP, TCP, UDP
 from bpfilter.asm.insn import R0, R1, R8, R9, Size
 from bpfilter.compiler import frame
-from bpfilter.compiler.prologue import GUARD_DROP, GUARD_FAIL, Prologue
+from bpfilter.compiler.prologue import Prologue
 from bpfilter.dataclass import dataclass
 from bpfilter.plan import fields
-from bpfilter.plan.fields import Field
+from bpfilter.plan.fields import GUARD_DROP, GUARD_FAIL, Field
 from bpfilter.rules.model import Family
 
 
