@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
+from bpfilter.compiler.bulk_layout import MAX_IN_FRONT, MIN_SEARCHED
 from bpfilter.compiler.target import Target
 from bpfilter.kernel.linux import LinuxKernel
 from tests.harness.large.packets import Around, Drawer
 from tests.harness.large.reference import Ints, Judge, Judgement, Packets
-from tests.harness.large.rules import HOOKS, Ruleset, prefix_mask
+from tests.harness.large.rules import HOOKS, VERDICTS, Rule, Ruleset, prefix_mask
 from tests.harness.large.runs import Runs, compile_large, loaded
 from tests.harness.large.themes import WIDE, Theme, draw_ruleset
 
 Counts = dict[tuple[str, int], tuple[int, int]]
 
+#: How many seeds are tried for a ruleset that is large enough.
+SEEDS = 20
 #: Rules of a theme; those of which no two are alike, or with many chains, take long to compile.
 SIZES = {
     "hosts": 3000,
@@ -41,11 +47,38 @@ def around(version: int) -> Around:
 def draw(
     theme: Theme, version: int, seed: int, packets: int, size: int = 0
 ) -> tuple[Ruleset, Packets]:
-    """Draw a ruleset of a theme, of about `size` rules if given, and packets for it."""
+    """Draw a ruleset of a theme, of about `size` rules if given, and packets for it.
+
+    Where an early rule that ends everything leaves too few rules to search, the next seeds
+    are tried.
+    """
     size = size or SIZES.get(theme.name, SIZE)
-    ruleset = draw_ruleset(theme, version, size, seed, WIDE[version])
+    drawn = (
+        draw_ruleset(theme, version, size, each, WIDE[version]) for each in itertools.count(seed)
+    )
+    ruleset = next(filter(has_large_chain, itertools.islice(drawn, SEEDS)))
     drawer = Drawer(ruleset, around(version), np.random.default_rng(seed))
     return ruleset, drawer.draw(packets)
+
+
+def has_large_chain(ruleset: Ruleset) -> bool:
+    """Tell whether packets get to so many rules of a chain that it is searched."""
+    todo, seen = list(ruleset.policies), set(ruleset.policies)
+    while todo:
+        live = list(_live(ruleset.chains.get(todo.pop(), [])))
+        if len(live) >= MIN_SEARCHED + MAX_IN_FRONT:
+            return True
+        following = {rule.jumps_to for rule in live if rule.jumps_to} - seen
+        seen |= following
+        todo += following
+    return False
+
+
+def _live(rules: Iterable[Rule]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        if rule.target in VERDICTS and rule == Rule(target=rule.target):
+            return
 
 
 def expected(ruleset: Ruleset, packets: Packets) -> tuple[Judgement, Counts]:
