@@ -127,7 +127,7 @@ def alike(name: str, version: int) -> Iterator[Rule]:
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("hosts", 30),
+        ("hosts", 20),
         ("nested", 20),
         ("ranges", 1),
         ("covering", 1),
