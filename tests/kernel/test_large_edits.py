@@ -30,7 +30,7 @@ from tests.harness.large.themes import THEMES, fitting
 pytestmark = pytest.mark.kernel
 
 SEED = int(os.environ.get("BPFILTER_SEED", random.SystemRandom().randrange(1 << 30)))
-EDITS = 40
+EDITS = 60
 PACKETS = 3000
 OF = {theme.name: theme for theme in THEMES}
 
@@ -127,7 +127,7 @@ def alike(name: str, version: int) -> Iterator[Rule]:
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("hosts", 20),
+        ("hosts", 30),
         ("nested", 20),
         ("ranges", 1),
         ("covering", 1),
