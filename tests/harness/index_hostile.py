@@ -10,7 +10,7 @@ from tests.harness.index_rows import Array, Generator, everything, like_classben
 
 #: Key words of IPv6 and of one interface name's first word: source, destination, ports, name.
 #: Records see the last word of each address.
-IPV6 = KeyWords(count=10, compared=(3, 7), ports=8)
+IPV6 = KeyWords(count=10, compared=(3, 7), ports=8, slots=tuple(range(10)))
 
 
 def ranges(n: int, random: Generator) -> Rows:

@@ -11,7 +11,7 @@ from bench.families import classbench, model, seeds
 from bpfilter.compiler.index.rows import KeyWords, Rows
 
 #: Key words of IPv4: source, destination, ports.
-IPV4 = KeyWords(count=3, compared=(0, 1, 2), ports=2)
+IPV4 = KeyWords(count=3, compared=(0, 1, 2), ports=2, slots=(4, 2, 7))
 SEEDS = {"acl": seeds.ACL, "fw": seeds.FIREWALL, "ipc": seeds.IPC}
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
-from bpfilter.compiler.index.build import Index, build_index
+from bpfilter.compiler.index.build import Index, IndexBuilder
 from bpfilter.compiler.index.kinds import Kinds
 from bpfilter.compiler.index.rows import KeyWords, Rows
 from bpfilter.compiler.index.walk import Packet, walk
@@ -23,22 +23,21 @@ class Built:
     rows: Rows
     key: KeyWords
     index: Index
+    tuples: Sequence[layout.Tuple]
     memory: bytearray
     descriptor: int
 
     def steps(self) -> int:
-        """Give the bound that the tuples state; edits raise it."""
-        searched, _, pruners, at, _, count, _, _ = layout.DESCRIPTOR.unpack_from(
-            self.memory, self.descriptor
-        )
-        width = layout.stride(self.key.count)
-        longest = [layout.TUPLE.unpack_from(self.memory, at + width * t)[3] for t in range(count)]
+        """Give the bound that the tables state; edits raise it."""
+        searched, _, at, _, _ = layout.DESCRIPTOR.unpack_from(self.memory, self.descriptor)
+        count, width = len(self.tuples), layout.TABLE_BYTES
+        longest = [layout.TABLE.unpack_from(self.memory, at + width * t)[2] for t in range(count)]
         used = [t for t in range(count) if searched >> t & 1]
-        return int(pruners + sum(1 + longest[t] for t in used))
+        return layout.gathered(searched, count) + int(sum(longest[t] for t in used))
 
     def first(self, packet: Packet, from_order: int) -> int | None:
         """Give the order of the first record; the search stays within the bound."""
-        took = walk(self.memory, self.descriptor, self.key, packet, from_order)
+        took = walk(self.memory, self.descriptor, self.key, self.tuples, packet, from_order)
         assert took.steps <= self.steps()
         return None if took.found is None else took.found.order
 
@@ -66,11 +65,12 @@ def build(rows: Rows, key: KeyWords, reserve: int = 0) -> Built:
     blob.append(np.ones(7, np.uint8))  # the index does not start where the blob does
     kinds = Kinds(key)
     rows.kind = kinds.numbers(rows)
-    index = build_index(rows, key, blob, end_pc=77)
+    builder = IndexBuilder(rows, np.zeros(len(rows), np.int64), key, blob)
+    index = builder.build(rows, end_pc=77)
     kinds.write(blob)
     descriptor = blob.append_bytes(index.descriptor)
     blob.reserve(reserve)
-    built = Built(rows, key, index, blob.to_bytes(), descriptor)
+    built = Built(rows, key, index, builder.tuples, blob.to_bytes(), descriptor)
     assert built.steps() == index.steps
     return built
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bpfilter.firewall.status import FamilyStatus, Status
 
 COLUMNS = ("hook", "priority", "link", "program", "instructions", "jited bytes")
-SEARCHED = ("searched", "rules", "in front", "tuples", "pruners", "most steps", "bytes")
+SEARCHED = ("searched", "rules", "in front", "tuples", "most steps", "bytes")
 BOLD, YELLOW = "1", "33"
 
 EPILOG = """\
@@ -112,7 +112,6 @@ def _print_structure(generation: Generation) -> None:
                 each.rules,
                 each.in_front,
                 each.tuples,
-                each.pruners,
                 each.steps,
                 each.bytes,
             )

@@ -128,6 +128,7 @@ def _kept(
         counters=code.counters,
         keys=search.keys,
         compared=search.compared,
+        tuples=search.tuples,
         index={"size": search.size, "bit_numbers": search.bit_numbers, "kinds": search.kinds},
         cells=cells,
         used=layout.number,

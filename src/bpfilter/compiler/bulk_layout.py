@@ -22,9 +22,10 @@ from bpfilter.compiler.cells import CELL_BYTES, Op
 from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.blob import Blob
-from bpfilter.compiler.index.build import Index, build_index
+from bpfilter.compiler.index.build import Index, IndexBuilder
 from bpfilter.compiler.index.kinds import Kinds
 from bpfilter.compiler.index.layout import ORDER_NONE, VIEWS, KeyWords
+from bpfilter.compiler.index.rows import Rows, joined
 from bpfilter.compiler.index.search import (
     BIT_NUMBERS,
     VERDICT_COUNTER,
@@ -184,10 +185,12 @@ class BulkLayout:
         bit_numbers = blob.append_bytes(BIT_NUMBERS)
         self.descriptors: dict[int, int] = {}
         self.kinds = Kinds(self._key_words())
-        chains = tuple(self._index(blob, chain) for chain in self.searched)
+        views = {chain: self._views(chain) for chain in self.searched}
+        if self.recorded is None or not views:
+            return LaidOut(self._cells().tobytes(), b"", None, ())
+        builder = self._builder(views, blob)
+        chains = tuple(self._index(builder, chain, views[chain]) for chain in self.searched)
         cells = self._cells()
-        if self.recorded is None or not chains:
-            return LaidOut(cells.tobytes(), b"", None, ())
         self.kinds.write(blob)
         blob.reserve(max(1 << 16, blob.size // 8))
         index = bytes(blob.to_bytes())
@@ -203,45 +206,56 @@ class BulkLayout:
             dport=places.get((fields.DPORT.name, 0)),
             proto=places.get((fields.PROTO.name, 0)),
             guards=place_guards(self.frame, self.family),
+            tuples=builder.tuples,
         )
         return LaidOut(cells.tobytes(), index, search, chains)
 
     # Indexes
 
-    def _index(self, blob: Blob, chain: int) -> ChainIndex:
-        recorded = self.recorded
-        assert recorded is not None
-        size = blob.size
-        first, last = self.front[chain], int(self.live[chain])
-        rows = np.arange(first, last)
+    # A chain's rows in each view, and the views that have the same ones.
+    def _views(self, chain: int) -> list[tuple[Rows, list[int]]]:
+        rows = np.arange(self.front[chain], int(self.live[chain]))
         by_shape = [
             (number, which) for number, which in enumerate(self._by_shape(rows)) if len(which)
         ]
-        made: dict[tuple[Box | None, ...], Index] = {}
-        descriptors = []
+        alike: dict[tuple[Box | None, ...], list[int]] = {}
         for view in range(VIEWS):
             number = view if view in VIEW_NUMBERS else 0
             told_apart = tuple(self.boxes[shape][number] for shape, _ in by_shape)
-            if told_apart not in made:
-                made[told_apart] = self._view(blob, chain, number, by_shape)
-            descriptors.append(made[told_apart].descriptor)
-        self.descriptors[chain] = blob.append_bytes(b"".join(descriptors))
-        normal = next(iter(made.values()))
+            alike.setdefault(told_apart, []).append(view)
+        return [(self._rows_of(chain, views[0], by_shape), views) for views in alike.values()]
+
+    # Tuples are chosen for the packets that no guard fails for: nearly all.
+    def _builder(self, views: dict[int, list[tuple[Rows, list[int]]]], blob: Blob) -> IndexBuilder:
+        normal = [each[0][0] for each in views.values()]
+        chain = np.repeat(np.arange(len(normal)), [len(rows) for rows in normal])
+        return IndexBuilder(joined(normal), chain, self._key_words(), blob)
+
+    def _index(
+        self, builder: IndexBuilder, chain: int, views: list[tuple[Rows, list[int]]]
+    ) -> ChainIndex:
+        blob = builder.blob
+        size = blob.size
+        made: dict[int, Index] = {}
+        for rows, alike in views:
+            index = builder.build(rows, int(self.chain_end[chain]))
+            made |= dict.fromkeys(alike, index)
+        descriptors = b"".join(made[view].descriptor for view in range(VIEWS))
+        self.descriptors[chain] = blob.append_bytes(descriptors)
+        first, last = self.front[chain], int(self.live[chain])
         return ChainIndex(
             chain=self.bulk.chains[chain].name,
             rules=last - first,
             in_front=first - int(self.bulk.starts[chain]),
-            tuples=normal.tuples,
-            pruners=normal.pruners,
+            tuples=made[0].tuples,
             steps=max(index.steps for index in made.values()),
             bytes=blob.size - size,
         )
 
-    def _view(self, blob: Blob, chain: int, view: int, by_shape: list[tuple[int, Ints]]) -> Index:
+    def _rows_of(self, chain: int, view: int, by_shape: list[tuple[int, Ints]]) -> Rows:
         recorded = self.recorded
         assert recorded is not None
-        first = self.front[chain]
-        builder = RowsBuilder(self.bulk, recorded, first, self.orders(chain))
+        builder = RowsBuilder(self.bulk, recorded, self.front[chain], self.orders(chain))
         for number, rows in by_shape:
             seen = self.boxes[number][view]
             if seen is not None:
@@ -250,7 +264,7 @@ class BulkLayout:
                 builder.add(self.shapes[number], seen, rows, pc, hides)
         made = builder.rows()
         made.kind = self.kinds.numbers(made)
-        return build_index(made, self._key_words(), blob, int(self.chain_end[chain]))
+        return made
 
     def _key_words(self) -> KeyWords:
         recorded = self.recorded
@@ -263,7 +277,9 @@ class BulkLayout:
         ]
         places = {slot: number for number, slot in enumerate(recorded.keys)}
         compared = tuple(places[slot] for slot in recorded.compared)
-        return KeyWords(len(places), compared, places.get(ports[0]) if ports else None)
+        return KeyWords(
+            len(places), compared, places.get(ports[0]) if ports else None, recorded.keys
+        )
 
     def orders(self, chain: int) -> Ints:
         """Give the orders of a chain's rows that are searched for."""

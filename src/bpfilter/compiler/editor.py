@@ -20,6 +20,7 @@ from bpfilter.compiler.index.layout import (
     ORDER_NONE,
     VIEWS,
     KeyWords,
+    Tuple,
 )
 from bpfilter.compiler.index.search import INDEX_MAP, Search, verdict
 from bpfilter.compiler.lower import check_target
@@ -85,6 +86,7 @@ class Layout:
     keys: tuple[int, ...]
     compared: tuple[int, ...]
     index: dict[str, int]  # size, bit_numbers, kinds
+    tuples: tuple[Tuple, ...]
     cells: int  # in the map
     used: int
     chains: dict[str, ChainLayout]
@@ -94,7 +96,10 @@ class Layout:
         chains = [
             {name: getattr(chain, name) for name in _CHAIN} for chain in self.chains.values()
         ]
-        return json.dumps({**plain, "family": int(self.family), "chains": chains}).encode()
+        tuples = [(each.masks, each.window_word, each.window_shift) for each in self.tuples]
+        return json.dumps(
+            {**plain, "family": int(self.family), "chains": chains, "tuples": tuples}
+        ).encode()
 
     @classmethod
     def of_bytes(cls, data: bytes) -> Layout:
@@ -112,6 +117,7 @@ class Layout:
             words=words,
             keys=tuple(raw["keys"]),
             compared=tuple(raw["compared"]),
+            tuples=tuple(Tuple(tuple(masks), word, by) for masks, word, by in raw["tuples"]),
             chains={chain.name: chain for chain in chains},
             **plain,
         )
@@ -137,6 +143,7 @@ class Layout:
             dport=places.get((fields.DPORT.name, 0)),
             proto=places.get((fields.PROTO.name, 0)),
             guards=place_guards(frame, self.family),
+            tuples=self.tuples,
         )
         return Code(
             self.family,
@@ -192,8 +199,9 @@ class _Editing:
             len(numbers),
             tuple(numbers[slot] for slot in layout.compared),
             numbers.get(ports.slot) if ports else None,
+            layout.keys,
         )
-        self.index = IndexEditor(self.index_memory, self.key)
+        self.index = IndexEditor(self.index_memory, self.key, layout.tuples)
 
     def remove(self, gone: Removed) -> bool:
         chain = self.layout.chains.get(gone.chain)

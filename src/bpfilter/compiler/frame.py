@@ -5,8 +5,9 @@
         8  u32  underflow  cell of the hook's policy
        12  u32  counters   first counter of this CPU
        16  u64  bytes      skb->len, what iptables counts
-       24  u32[8]   search     the search in a chain's index (index/emit.py), if there is one
-       56  u32[returns]    return points; before the loop starts: reading the packet
+       24  u32[10]  search     the search in a chain's index (index/emit.py), if there is one
+       64  u64[16]  entries    those that it has gathered
+      192  u32[returns]    return points
            u32[]           packet words, in the order given by `Frame.slots`
 
 All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h), 16 of which are for
@@ -26,15 +27,16 @@ UNDERFLOW = 8
 COUNTERS = 12
 BYTES = 16
 SEARCH = 24
-RETURNS = 56
+ENTRIES = 64
+RETURNS = 192
 
-# While the packet is read, the place of the search and the return points serves as scratch space.
+# While the packet is read, the place of the search serves as scratch space.
 SCRATCH_DYNPTR = 24  # struct bpf_dynptr, 16 bytes
 SCRATCH_BUFFER = 40  # 40 bytes: the largest header read at once
 SCRATCH_THOFF = 80  # u32: offset of the transport header
 SCRATCH_FRAGOFF = 84  # u32: fragment offset as x_tables' par->fragoff
 
-#: Return points there is always room for: reading the packet takes as much.
+#: Return points there is always room for.
 MIN_RETURNS = 8
 MAX_FRAME = 496
 MAX_WORDS = (MAX_FRAME - RETURNS) // 4 - MIN_RETURNS

@@ -57,7 +57,8 @@ def emit_loop(
     b.load(R8, R1, 4, Size.W)
     if search:
         b.load(R9, R1, 4, Size.W)
-    for offset in range(frame.SEARCH if search else frame.RETURNS, layout.words, 4):
+    state = range(frame.SEARCH, frame.ENTRIES, 4) if search else ()
+    for offset in (*state, *range(frame.RETURNS, layout.words, 4)):
         b.store(R10, layout.offset(offset), R8, Size.W)
     steps.begin()
     b.label("step")

@@ -280,7 +280,6 @@ def _describe(
                 index.rules,
                 index.in_front,
                 index.tuples,
-                index.pruners,
                 index.steps,
                 index.bytes,
             )

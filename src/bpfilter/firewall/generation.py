@@ -33,7 +33,6 @@ class SearchedChain:
     rules: int
     in_front: int
     tuples: int
-    pruners: int
     steps: int
     bytes: int
 

@@ -1,11 +1,10 @@
-"""Rows into buckets: the entries of tuples, and the runs of records that they lead to."""
+"""Rows into buckets: the entries of tables, and the runs of records that they lead to."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bpfilter.compiler.index.rows import U64, Ints, Rows, hash_rows
-from bpfilter.compiler.index.tuples import Tuples
+from bpfilter.compiler.index.rows import U32, U64, Ints, Rows, hash_rows
 from bpfilter.dataclass import dataclass
 
 #: Entries of a tuple for each of its keys, at least.
@@ -14,7 +13,8 @@ ROOM = 1.5
 
 @dataclass(eq=False, slots=True)
 class Buckets:
-    """Rows by bucket. Entries of all tuples are one array; those of t are from `base[t]` on.
+    """Rows by bucket. Entries of all tables are one array; those of t are from `base[t]` on,
+    none if t has no rows, and `2**bits[t]` else.
 
     Run r is `row[start[r]:start[r + 1]]`, in ascending order; `entry[r]` is its entry.
     """
@@ -30,20 +30,19 @@ class Buckets:
         return np.diff(self.start)
 
 
-def sort_rows(rows: Rows, tuples: Tuples) -> Buckets:
-    """Put rows into buckets, some two for each key of a tuple."""
-    masks = tuples.masks[0] if len(tuples) == 1 else tuples.masks[tuples.of]
-    hashes = hash_rows(rows.values, masks)
-    count = np.bincount(tuples.of, minlength=len(tuples))
+def sort_rows(rows: Rows, of: Ints, masks: U32) -> Buckets:
+    """Put rows, of which each is in a tuple, into buckets, some two for each key of a tuple."""
+    hashes = hash_rows(rows.values, masks[0] if len(masks) == 1 else masks[of])
+    count = np.bincount(of, minlength=len(masks))
     bits = np.maximum(np.ceil(np.log2(np.maximum(count, 1) * ROOM)), 1).astype(np.int64)
-    place, base = _places(hashes, tuples, bits)
-    used = np.zeros(base[-1], np.bool_)
+    place, base = _places(hashes, of, bits, count)
+    used = np.zeros(base[-1] + 1, np.bool_)
     used[place] = True
-    keys = np.add.reduceat(used.astype(np.int64), base[:-1])
+    keys = np.where(count > 0, np.add.reduceat(used.astype(np.int64), base[:-1]), 0)
     fewer = table_bits(keys, bits, ROOM)
     if (fewer < bits).any():
         bits = fewer
-        place, base = _places(hashes, tuples, bits)
+        place, base = _places(hashes, of, bits, count)
     row = _sorted(place)
     place = place[row]
     start = np.flatnonzero(np.concatenate([[True], place[1:] != place[:-1]]))
@@ -58,13 +57,14 @@ def table_bits(used: Ints, bits: Ints, room: float) -> Ints:
     return np.minimum(bits, wanted)
 
 
-def _places(hashes: U64, tuples: Tuples, bits: Ints) -> tuple[Ints, Ints]:
-    # the entry of each row, and where those of each tuple start
-    base = np.concatenate([[0], np.cumsum(np.int64(1) << bits)])
+def _places(hashes: U64, of: Ints, bits: Ints, count: Ints) -> tuple[Ints, Ints]:
+    # the entry of each row, and where those of each table start
+    sizes = np.where(count > 0, np.int64(1) << bits, 0)
+    base = np.concatenate([[0], np.cumsum(sizes)])
     shift = (64 - bits).astype(np.uint64)
     if len(bits) == 1:
         return (hashes >> shift[0]).astype(np.int64), base
-    return (hashes >> shift[tuples.of]).astype(np.int64) + base[tuples.of], base
+    return (hashes >> shift[of]).astype(np.int64) + base[of], base
 
 
 def _sorted(place: Ints) -> Ints:

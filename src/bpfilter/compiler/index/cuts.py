@@ -25,12 +25,12 @@ COPIES_PER_ROW = 2.0
 COPIES_ANYWAY = 16384
 #: One cut makes at most so many copies of a row, on average.
 COPIES_MAX = 8
-#: Records that a cut must save a packet to be worth two reads.
+#: Records that a cut must save a packet to be worth a read.
 GAIN_MIN = 4.0
 #: What an additional copy of each row is worth, in records that a packet visits.
 COPY_PRICE = 2.0
 #: A child's entry takes as much memory as this share of a record.
-ENTRY_SHARE = layout.ENTRY.size / (layout.RECORD_HEAD.size + 4 * layout.COMPARED_MAX)
+ENTRY_SHARE = layout.ENTRY_BYTES / (layout.RECORD_HEAD.size + 4 * layout.COMPARED_MAX)
 
 
 @dataclass(eq=False, slots=True)

@@ -4,8 +4,8 @@ What is changed is a copy that no packet is searched in yet. A run grows by bein
 again behind everything else, where the builder has left room (layout.py's header); a record
 goes by getting a kind that nothing matches, since runs may be shared.
 
-A row is put into the most telling tuple whose masks are part of its own. One that tests
-nothing is always there, but is not searched until it has a row.
+A row is put into the most telling tuple whose masks are part of its own, if the chain has a
+table for it. It has one for the tuple that tests nothing, the last, in any case.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.layout import KeyWords
+from bpfilter.compiler.index.layout import FILTER_BITS, Entry, KeyWords, Tuple
 from bpfilter.dataclass import dataclass
 
 #: A row that is in more runs than this is better put in by building the index anew.
@@ -39,14 +39,14 @@ class Row:
 class IndexEditor:
     """Edits the index in `memory`, which is writable; what it cannot do it answers False."""
 
-    def __init__(self, memory: memoryview, key: KeyWords) -> None:
+    def __init__(self, memory: memoryview, key: KeyWords, tuples: Sequence[Tuple]) -> None:
         self.memory = memory
         self.key = key
+        self.tuples = tuples
         _, self.free, self.end, self.kinds, self.kinds_number, self.kinds_room = (
             layout.HEADER.unpack_from(memory)
         )
         self.free = -(-self.free // layout.UNIT) * layout.UNIT
-        self.stride = layout.stride(key.count)
 
     def insert(self, descriptor: int, row: Row) -> bool:
         """Put a row in one view's index; if False, the index may be half changed."""
@@ -55,11 +55,12 @@ class IndexEditor:
             return False
         record = self._record(row, kind)
         for number in self._tuples(descriptor, row):
-            entries = list(self._entries(descriptor, number, row))
-            if len(entries) <= MAX_RUNS:
-                steps = [self._grow(at, row.order, record) for at in entries]
-                self._raise_bounds(descriptor, number, row.order, max(steps, default=0))
-                self._admit(descriptor, number, row)
+            paths = list(self._paths(descriptor, number, row))
+            if len(paths) <= MAX_RUNS:
+                steps = [self._grow(path[-1], row.order, record) for path in paths]
+                for path in paths:
+                    self._admit(path, self.tuples[number], row)
+                self._lengthen(descriptor, number, max(steps, default=0))
                 self._save()
                 return 0 not in steps
         return False
@@ -67,13 +68,13 @@ class IndexEditor:
     def remove(self, descriptor: int, row: Row) -> bool:
         """Make a row's records void. False if it has left out others, or is nowhere."""
         fields = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)
-        hiders = struct.unpack_from(f"={fields[7]}I", self.memory, fields[6])
+        hiders = struct.unpack_from(f"={fields[4]}I", self.memory, fields[3])
         if row.order in hiders:
             return False
         found = False
         for number in self._tuples(descriptor, row):
-            for entry_at in self._entries(descriptor, number, row):
-                for at in self._records(entry_at):
+            for path in self._paths(descriptor, number, row):
+                for at in self._records(path[-1]):
                     order, pc = layout.RECORD_HEAD.unpack_from(self.memory, at)
                     if order >> 8 == row.order:
                         order = order & ~0xFF | VOID_KIND >> 8
@@ -86,33 +87,37 @@ class IndexEditor:
 
     # Tuples that may hold a row, the most telling first: by number.
     def _tuples(self, descriptor: int, row: Row) -> list[int]:
-        _, _, _, table, _, count, _, _ = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)
         found = []
-        for number in range(count):
-            masks = self._masks(table + number * self.stride)
-            if all(m & theirs == m for m, theirs in zip(masks, row.masks, strict=True)):
-                found.append((-sum(mask.bit_count() for mask in masks), number))
+        for number, each in enumerate(self.tuples):
+            fits = all(m & theirs == m for m, theirs in zip(each.masks, row.masks, strict=True))
+            if fits and self._table(descriptor, number)[1] != layout.EMPTY:
+                found.append((-sum(mask.bit_count() for mask in each.masks), number))
         return [number for _, number in sorted(found)]
 
-    def _masks(self, at: int) -> tuple[int, ...]:
-        return struct.unpack_from(f"={self.key.count}I", self.memory, at + layout.MASKS_OFFSET)
+    # Where a table is; offset of its entries, shift, longest.
+    def _table(self, descriptor: int, number: int) -> tuple[int, int, int, int]:
+        tables = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)[2]
+        at = tables + number * layout.TABLE_BYTES
+        entries, shift, longest = layout.TABLE.unpack_from(self.memory, at)
+        return at, entries, shift, longest
 
-    # Where the entries are that lead to runs a row belongs in: behind cuts, those of all
-    # children that its masks allow.
-    def _entries(self, descriptor: int, number: int, row: Row) -> Iterator[int]:
-        table = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)[3]
-        at = table + number * self.stride
-        base, shift, _, _ = layout.TUPLE.unpack_from(self.memory, at)
-        masked = (value & mask for value, mask in zip(row.values, self._masks(at), strict=True))
-        todo = [base + 4 * (layout.hash_words(masked) >> shift)]
+    # The entries that lead to each run a row belongs in, one behind the other: behind cuts,
+    # those of all children that its masks allow.
+    def _paths(self, descriptor: int, number: int, row: Row) -> Iterator[list[int]]:
+        _, entries, shift, _ = self._table(descriptor, number)
+        masks = self.tuples[number].masks
+        masked = (value & mask for value, mask in zip(row.values, masks, strict=True))
+        todo = [[entries + layout.ENTRY_BYTES * (layout.hash_words(masked) >> shift)]]
         while todo:
-            at = todo.pop()
-            (entry,) = layout.ENTRY.unpack_from(self.memory, at)
-            if entry & layout.COUNT_MASK != layout.ENTRY_CUT:
-                yield at
+            path = todo.pop()
+            entry = Entry.read(self.memory, path[-1])
+            if entry.count != layout.ENTRY_CUT:
+                yield path
                 continue
-            word, shift, bits, children = layout.CUT.unpack_from(self.memory, _offset(entry))
-            todo += [children + 4 * child for child in self._children(row, word, shift, bits)]
+            slot, shift, bits = entry.cut
+            word = self.key.slots.index(slot)
+            for child in self._children(row, word, shift, bits):
+                todo.append([*path, entry.offset + layout.ENTRY_BYTES * child])
 
     # What `bits` bits of a word from `shift` on may be, in packets that a row matches.
     def _children(self, row: Row, word: int, shift: int, bits: int) -> list[int]:
@@ -126,8 +131,8 @@ class IndexEditor:
         return [child for child in allowed if (child - first) & window <= last - first]
 
     def _records(self, entry_at: int) -> range:
-        (entry,) = layout.ENTRY.unpack_from(self.memory, entry_at)
-        count, at = entry & layout.COUNT_MASK, _offset(entry)
+        entry = Entry.read(self.memory, entry_at)
+        count, at = entry.count, entry.offset
         if count == layout.ENTRY_LONG:
             count, _ = layout.LONG_RUN.unpack_from(self.memory, at)
             at += layout.LONG_RUN.size
@@ -179,40 +184,35 @@ class IndexEditor:
         if self.free + len(run) > self.end:
             return 0
         self.memory[self.free : self.free + len(run)] = run
-        entry = self.free // layout.UNIT << layout.COUNT_BITS
-        layout.ENTRY.pack_into(
-            self.memory, entry_at, entry | (layout.ENTRY_LONG if header else count)
-        )
+        entry = Entry.read(self.memory, entry_at)
+        entry.offset, entry.count = self.free, layout.ENTRY_LONG if header else count
+        entry.write(self.memory, entry_at)
         self.free += len(run)
         return _steps(count) - _steps(count - 1)
 
-    # The lowest order in a tuple or a later one; the most steps a bucket takes.
-    def _raise_bounds(self, descriptor: int, number: int, order: int, steps: int) -> None:
-        table = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)[3]
-        for each in range(number + 1):
-            at = table + each * self.stride
-            base, shift, lowest, longest = layout.TUPLE.unpack_from(self.memory, at)
-            if each == number:
-                longest += steps
-            layout.TUPLE.pack_into(self.memory, at, base, shift, min(lowest, order), longest)
+    # Have entries lead a row's packets on to its run, the last of which has grown.
+    def _admit(self, path: Sequence[int], of: Tuple, row: Row) -> None:
+        for depth, at in enumerate(path):
+            entry = Entry.read(self.memory, at)
+            is_new = len(self._records(at)) == 1 if entry.count != layout.ENTRY_CUT else False
+            first = row.order >> layout.FIRST_SHIFT
+            entry.first = first if is_new else min(entry.first, first)
+            if depth == 0 and entry.count != layout.ENTRY_CUT:
+                values = self._children(row, of.window_word, of.window_shift, FILTER_BITS)
+                entry.upper |= sum(1 << value for value in values)
+            entry.write(self.memory, at)
 
-    # Have the pruners let packets of this row pass to its tuple, and all views that share
-    # the index, whose descriptors are the same, search it.
-    def _admit(self, descriptor: int, number: int, row: Row) -> None:
+    # A tuple's bucket takes so many steps more; all views that share the index, whose
+    # descriptors are the same, search the tuple.
+    def _lengthen(self, descriptor: int, number: int, steps: int) -> None:
+        at, entries, shift, longest = self._table(descriptor, number)
+        layout.TABLE.pack_into(self.memory, at, entries, shift, longest + steps)
         was = bytes(self.memory[descriptor : descriptor + layout.DESCRIPTOR_BYTES])
-        searched, _, pruners, _, table, *_ = layout.DESCRIPTOR.unpack(was)
+        searched = layout.SET.unpack_from(was)[0] | 1 << number
         for view in range(layout.VIEWS):
             at = descriptor + view * layout.DESCRIPTOR_BYTES
             if self.memory[at : at + layout.DESCRIPTOR_BYTES] == was:
-                layout.SET.pack_into(self.memory, at, searched | 1 << number)
-        for at in range(table, table + pruners * self.stride, self.stride):
-            base, shift, always = layout.PRUNER.unpack_from(self.memory, at)
-            if always >> number & 1:
-                continue
-            masks = zip(row.values, self._masks(at), strict=True)
-            here = base + 8 * (layout.hash_words(v & m for v, m in masks) >> shift)
-            (tuples,) = layout.SET.unpack_from(self.memory, here)
-            layout.SET.pack_into(self.memory, here, tuples | 1 << number)
+                layout.SET.pack_into(self.memory, at, searched)
 
     def _save(self) -> None:
         layout.HEADER.pack_into(
@@ -231,6 +231,3 @@ def _steps(count: int) -> int:
     # Of a run: its records, and those that halving a long one looks at.
     return count + (count.bit_length() if count > layout.RUN_MAX else 0)
 
-
-def _offset(entry: int) -> int:
-    return (entry >> layout.COUNT_BITS) * layout.UNIT

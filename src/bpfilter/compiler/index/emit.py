@@ -1,35 +1,46 @@
 """The search of an index as eBPF: a part of the evaluation loop, the same for all rules.
 
 A FIND cell begins a search: it takes the descriptor that goes with the packet's guards, and
-lets the pruners strike tuples out of its set. Each step of the loop then probes one tuple,
-or reads some more records of a long run, until no tuple is left; evaluation goes on at the
-cell of the best record, or at the descriptor's end. index/walk.py is the same in Python.
+gathers the entries of up to BATCH tuples, without a branch, so that the processor fetches them
+side by side. The masks of the tuples are in the instructions (gather.py). Each step of the loop
+then goes where one of the entries leads, or reads some more records of a long run, until no
+entry is left; evaluation goes on at the cell of the best record, or at the descriptor's end.
+index/walk.py is the same in Python.
 
-While a search lasts R9 holds the tuples still to be probed, the one at hand among them;
-R6 is free, and counts pruners. Every offset read from the index is bounded before use.
+While a search lasts R9 holds the entries of the batch still to be visited, the one at hand
+among them; R6 is free. Every offset read from the index is bounded before use.
 """
 
 from __future__ import annotations
 
+from bpfilter.asm.alu import signed
 from bpfilter.asm.build import Builder
 from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R9, R10, Reg, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import Place
 from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
+from bpfilter.compiler.index.gather import emit_gather
 from bpfilter.compiler.index.layout import (
+    BATCH,
     COUNT_BITS,
     COUNT_MASK,
-    CUT,
+    CUT_SHIFT_BITS,
+    CUT_SLOT_BITS,
     DESCRIPTOR_BYTES,
+    ENTRY_BYTES,
     ENTRY_CUT,
     ENTRY_LONG,
+    FIRST_AT,
+    FIRST_MASK,
+    FIRST_SHIFT,
     KIND_BYTES,
     LONG_RUN,
-    MULTIPLIERS,
-    PRUNERS_MAX,
+    MAX_CUTS,
+    RECORD_HEAD,
+    TABLE_BYTES,
     UNIT,
-    stride,
+    UPPER_AT,
 )
 from bpfilter.compiler.index.search import (
     DE_BRUIJN,
@@ -43,12 +54,13 @@ from bpfilter.compiler.index.search import (
 
 #: Records looked at in one step.
 RECORDS_A_STEP = 2
-#: Instead of how many records are left: there is the entry of a cut's child.
-CHILD = -1
 
 # Pairs, whose second one is always stored last: the verifier remembers a number stored at a
-# multiple of 8 until there is a store beside it, and would tell apart states by it.
-DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _ = range(frame.SEARCH, frame.RETURNS, 4)
+# multiple of 8 until there is a store beside it, and would tell apart states by it. By GATHERED,
+# the number of the batch, it has to: so it sees that batches come to an end.
+DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _, GATHERED, _ = range(
+    frame.SEARCH, frame.ENTRIES, 4
+)
 
 
 class SearchEmitter:
@@ -61,10 +73,10 @@ class SearchEmitter:
 
     def emit(self) -> None:
         self._find()
-        self._probe()
+        self._visit()
+        self._leaf()
         self._scan()
         self._skip()
-        self._cut()
         self._finish()
 
     def _find(self) -> None:
@@ -78,15 +90,36 @@ class SearchEmitter:
         self._store(DESCRIPTOR, R2)
         self._store(FROM, R1)
         self._point(R7, R2, DESCRIPTOR_BYTES)
-        b.load(R9, R7, 0)
         b.load(R1, R7, 8, Size.W)
         self._store(BEST_CELL, R1)
         b.mov(R1, -1)
         self._store(BEST, R1)
-        b.jeq(R9, 0, "found")
-        b.load(R6, R7, 12, Size.W)
-        b.jeq(R6, 0, "probe")
-        self._prune()
+        for number, first in enumerate(range(0, len(self.search.tuples), BATCH)):
+            self._batch(number, first)
+
+    # Gather the entries of some tuples, if the chain has tables for one of them.
+    def _batch(self, number: int, first: int) -> None:
+        b, tuples = self.b, self.search.tuples[first : first + BATCH]
+        b.label(f"batch{number}")
+        self._load(R2, DESCRIPTOR)
+        self._point(R7, R2, DESCRIPTOR_BYTES)
+        b.load(R1, R7, 0)
+        b.rsh(R1, first)
+        b.and_(R1, (1 << len(tuples)) - 1)
+        b.jeq(R1, 0, self._behind(number))
+        b.load(R2, R7, 12, Size.W)
+        self._point(R7, R2, (first + len(tuples)) * TABLE_BYTES)
+        emit_gather(b, self.layout, self.search, first, tuples)
+        self._nothing(R9)
+        b.or_(R9, R6)
+        b.mov(R1, number)
+        self._store(GATHERED, R1)
+        b.jne(R9, 0, "visit")
+        b.jump(self._behind(number))
+
+    def _behind(self, number: int) -> str:
+        is_last = (number + 1) * BATCH >= len(self.search.tuples)
+        return "found" if is_last else f"batch{number + 1}"
 
     def _view(self, guards: Guards) -> None:
         # R2 += DESCRIPTOR_BYTES * view (views.py), without branches: few packets come here, but
@@ -94,7 +127,7 @@ class SearchEmitter:
         b = self.b
         done = b.fresh("view")
         self._word(R3, guards.slot)
-        b.and_(R3, _signed(guards.all))
+        b.and_(R3, signed(guards.all, 32))
         b.jeq(R3, 0, done)
         self._is_set(R4, R3, guards.specific & 0xAAAA_AAAA)  # drops
         self._is_set(R5, R3, guards.specific & 0x5555_5555)  # fails
@@ -130,72 +163,92 @@ class SearchEmitter:
         # dst = 1 if any bit of a mask is set, else 0
         b = self.b
         b.mov(dst, word)
-        b.and_(dst, _signed(mask))
+        b.and_(dst, signed(mask, 32))
         b.neg(dst)
         b.rsh(dst, 63)
 
-    def _prune(self) -> None:
-        b = self.b
-        step = stride(len(self.search.keys))
-        b.load(R2, R7, 20, Size.W)
-        self._point(R7, R2, PRUNERS_MAX * step)
-        for number in range(PRUNERS_MAX):
-            if number:
-                b.add(R7, step)
-            self._hash()
-            b.lsh(R0, 3)
-            self._at(R1, R0, R7, 8)
-            b.load(R1, R1, 0)
-            b.load(R2, R7, 8)
-            b.or_(R1, R2)
-            b.and_(R9, R1)
-            b.jeq(R9, 0, "found")
-            b.sub(R6, 1)
-            b.jeq(R6, 0, "probe")
-        b.jump("drop_now")
-
-    # R0 = Σ (word & mask) * multiplier >> shift, of the tuple or pruner at R7
-    def _hash(self) -> None:
-        b = self.b
-        for number, slot in enumerate(self.search.keys):
-            into = R0 if number == 0 else R1
-            self._word(into, slot)
-            b.load(R2, R7, 16 + 4 * number, Size.W)
-            b.and_(into, R2)
-            b.imm64(R2, MULTIPLIERS[number])
-            b.mul(into, R2)
-            if number:
-                b.add(R0, R1)
-        b.load(R1, R7, 4, Size.W)
-        b.and_(R1, 63)
-        b.rsh(R0, R1)
-
-    def _probe(self) -> None:
+    def _visit(self) -> None:
+        # R0 = an entry of the batch, and behind cuts the one that they lead to
         b = self.b
         b.label("search")
         self._load(R1, LEFT)
-        b.jeq(R1, 0, "probe")
+        b.jeq(R1, 0, "visit")
         self._load(R0, RUN)
-        b.jeq32(R1, CHILD, "entry")
         self._load(R2, SKIP)
         b.jne(R2, 0, "skip")
         b.jump("scan")
-        b.label("probe")
-        self._lowest_tuple()
-        b.load(R2, R7, 8, Size.W)
-        self._load(R3, BEST)
-        b.jgt(R2, R3, "found")
-        self._hash()
-        b.lsh(R0, 2)
-        self._at(R1, R0, R7, 4)
-        b.load(R0, R1, 0, Size.W)
-        b.label("entry")
-        b.jeq(R0, 0, "probed")
+        b.label("visit")
+        b.mov(R1, R9)
+        b.neg(R1)
+        b.and_(R1, R9)
+        b.imm64(R2, DE_BRUIJN)
+        b.mul(R1, R2)
+        b.rsh(R1, 58)
+        b.load_map_value(R2, INDEX_MAP, self.search.bit_numbers)
+        b.add(R2, R1)
+        b.load(R1, R2, 0, Size.B)
+        b.and_(R1, BATCH - 1)
+        b.lsh(R1, ENTRY_BYTES.bit_length() - 1)
+        b.add(R1, R10)
+        b.load(R0, R1, self.layout.offset(frame.ENTRIES))
+        self._load(R4, BEST)
+        b.rsh(R4, FIRST_SHIFT)
+        self._is_behind_best("visited")
+        for _ in range(MAX_CUTS):
+            b.jne(R1, ENTRY_CUT, "leaf")
+            self._cut()
+            self._is_behind_best("visited")
+        b.jeq(R1, ENTRY_CUT, "drop_now")
+
+    # R1 = count of the entry R0, unless no record behind it can be better than R4.
+    def _is_behind_best(self, then: str) -> None:
+        b = self.b
+        b.mov(R1, R0)
+        b.rsh(R1, FIRST_AT)
+        b.and_(R1, FIRST_MASK)
+        b.jgt(R1, R4, then)
         b.mov(R1, R0)
         b.and_(R1, COUNT_MASK)
-        b.rsh(R0, COUNT_BITS)
+        b.jeq(R1, 0, then)
+
+    def _cut(self) -> None:
+        # R0 = the child's entry; R4 is kept
+        b = self.b
+        b.mov(R2, R0)
+        b.rsh(R2, UPPER_AT)
+        b.mov(R3, R2)
+        b.and_(R3, (1 << CUT_SLOT_BITS) - 1)
+        b.jgt(R3, len(self.layout.slots) - 1, "drop_now")
+        b.lsh(R3, 2)
+        b.add(R3, R10)
+        b.load(R3, R3, self.layout.word_offset(0), Size.W)
+        b.rsh(R2, CUT_SLOT_BITS)
+        b.mov(R5, R2)
+        b.and_(R5, (1 << CUT_SHIFT_BITS) - 1)
+        b.rsh(R3, R5)
+        b.rsh(R2, CUT_SHIFT_BITS)
+        b.mov(R5, 1)
+        b.lsh(R5, R2)
+        b.sub(R5, 1)
+        b.and_(R3, R5)
+        b.lsh(R3, ENTRY_BYTES.bit_length() - 1)
+        self._offset()
+        b.add(R3, R0)
+        self._point(R2, R3, ENTRY_BYTES)
+        b.load(R0, R2, 0)
+
+    def _offset(self) -> None:
+        # R0 = where its entry leads
+        b = self.b
+        b.lsh(R0, 32)
+        b.rsh(R0, 32 + COUNT_BITS)
         b.lsh(R0, UNIT.bit_length() - 1)
-        b.jeq(R1, ENTRY_CUT, "cut")
+
+    def _leaf(self) -> None:
+        # R0 is an entry that leads to R1 records, or to a long run
+        b = self.b
+        b.label("leaf")
+        self._offset()
         b.jne(R1, ENTRY_LONG, "run")
         self._point(R2, R0, LONG_RUN.size)
         b.load(R1, R2, 0, Size.W)
@@ -213,60 +266,6 @@ class SearchEmitter:
         # Through memory, so that the verifier looks at the records once for all runs.
         self._store(RUN, R0)
         self._store(LEFT, R1)
-
-    def _lowest_tuple(self) -> None:
-        # R7 = the tuple of the lowest bit of R9
-        b = self.b
-        step = stride(len(self.search.keys))
-        b.mov(R1, R9)
-        b.neg(R1)
-        b.and_(R1, R9)
-        b.imm64(R2, DE_BRUIJN)
-        b.mul(R1, R2)
-        b.rsh(R1, 58)
-        b.load_map_value(R2, INDEX_MAP, self.search.bit_numbers)
-        b.add(R2, R1)
-        b.load(R1, R2, 0, Size.B)
-        b.mul(R1, step)
-        self._load(R2, DESCRIPTOR)
-        self._point(R3, R2, DESCRIPTOR_BYTES)
-        b.load(R2, R3, 16, Size.W)
-        b.add(R2, R1)
-        self._point(R7, R2, step)
-
-    def _cut(self) -> None:
-        # R0 is where the cut lies; the child's entry is looked at in the next step
-        b = self.b
-        b.label("cut")
-        self._point(R2, R0, CUT.size)
-        b.load(R4, R2, 0, Size.B)
-        for key, slot in enumerate(self.search.keys):
-            b.jne(R4, key, f"cut_not{key}")
-            self._word(R3, slot)
-            b.jump("cut_word")
-            b.label(f"cut_not{key}")
-        b.jump("drop_now")
-        b.label("cut_word")
-        b.load(R4, R2, 1, Size.B)
-        b.and_(R4, 31)
-        b.rsh(R3, R4)
-        b.load(R4, R2, 2, Size.B)
-        b.and_(R4, 15)
-        b.mov(R5, 1)
-        b.lsh(R5, R4)
-        b.sub(R5, 1)
-        b.and_(R3, R5)
-        b.lsh(R3, 2)
-        b.load(R0, R2, 4, Size.W)
-        b.add(R3, R0)
-        self._point(R1, R3, 4)
-        b.load(R0, R1, 0, Size.W)
-        b.jeq(R0, 0, "scanned")
-        b.mov(R1, CHILD)
-        self._store(RUN, R0)
-        self._store(LEFT, R1)
-        b.mov(R6, 0)
-        b.jump("step")
 
     def _scan(self) -> None:
         # R0: offset of the next record, R1: how many are left
@@ -339,42 +338,72 @@ class SearchEmitter:
         b.jgt(R2, search.size - search.kinds - KIND_BYTES, "drop_now")
         b.load_map_value(R4, INDEX_MAP, search.kinds)
         b.add(R4, R2)
-        for number, slot in enumerate(search.compared):
-            self._word(R2, slot)
-            b.load(R5, R4, 4 * number, Size.W)
-            b.and_(R2, R5)
-            b.load(R5, R7, 8 + 4 * number, Size.W)
-            b.jne(R2, R5, other)
-        for place, low in ((search.sport, 12), (search.dport, 16)):
-            if place is not None:
-                self._field(R2, place)
-                b.load(R5, R4, low, Size.H)
-                b.jlt(R2, R5, other)
-                b.load(R5, R4, low + 2, Size.H)
-                b.jgt(R2, R5, other)
-        if search.proto is not None:
-            b.load(R5, R4, 20, Size.B)
-            b.jeq(R5, 0, f"{other}_match")
-            self._field(R2, search.proto)
-            b.jne(R2, R5, other)
-            b.label(f"{other}_match")
+        self._compare_words(other)
+        self._compare_ports(other)
+        b.load(R3, R7, 0, Size.W)
+        b.rsh(R3, 8)
         b.load(R5, R7, 4, Size.W)
         b.rsh(R5, 8)
         self._store(BEST_CELL, R5)
         self._store(BEST, R3)
         b.jump("scanned")
 
+    # Of the record R7 with the kind R4. All words first, then the rest: two branches are
+    # foreseen better than seven.
+    def _compare_words(self, other: str) -> None:
+        b = self.b
+        for number, slot in enumerate(self.search.compared):
+            into = R5 if number == 0 else R2
+            self._word(into, slot)
+            b.load(R6, R4, 4 * number, Size.W)
+            b.and_(into, R6)
+            b.load(R6, R7, RECORD_HEAD.size + 4 * number, Size.W)
+            b.xor(into, R6)
+            if number:
+                b.or_(R5, R2)
+        if self.search.compared:
+            b.jne(R5, 0, other)
+
+    def _compare_ports(self, other: str) -> None:
+        b, search = self.b, self.search
+        b.mov(R3, 0)
+        for place, low in ((search.sport, 12), (search.dport, 16)):
+            if place is not None:
+                # the highest bit tells that one of two differences is negative
+                self._field(R5, place)
+                b.mov(R2, R5)
+                b.load(R6, R4, low, Size.H)
+                b.sub(R2, R6)
+                b.or_(R3, R2)
+                b.load(R6, R4, low + 2, Size.H)
+                b.sub(R6, R5)
+                b.or_(R3, R6)
+        b.rsh(R3, 63)
+        if search.proto is not None:
+            # any protocol is 0, and so is then the product
+            b.load(R5, R4, 20, Size.B)
+            self._field(R2, search.proto)
+            b.xor(R2, R5)
+            b.mul(R2, R5)
+            b.or_(R3, R2)
+        b.jne(R3, 0, other)
+
     def _finish(self) -> None:
         b = self.b
         b.label("scanned")
         self._nothing(R1)
         self._store(LEFT, R1)
-        b.label("probed")
+        b.label("visited")
         b.mov(R6, 0)
         b.mov(R1, R9)
         b.sub(R1, 1)
         b.and_(R9, R1)
         b.jne(R9, 0, "step")
+        batches = range(1, -(-len(self.search.tuples) // BATCH))
+        if batches:
+            self._load(R1, GATHERED)
+        for number in batches:
+            b.jeq(R1, number - 1, f"batch{number}")
         b.label("found")
         self._nothing(R9)
         self._load(R6, BEST_CELL)
@@ -406,12 +435,6 @@ class SearchEmitter:
         b.load_map_value(dst, INDEX_MAP)
         b.add(dst, offset)
 
-    def _at(self, dst: Reg, offset: Reg, table: Reg, width: int) -> None:
-        # dst = where `width` bytes at an offset from the base of a tuple or pruner are
-        self.b.load(dst, table, 0, Size.W)
-        self.b.add(offset, dst)
-        self._point(dst, offset, width)
-
     def _word(self, dst: Reg, slot: int) -> None:
         self.b.load(dst, R10, self.layout.word_offset(slot), Size.W)
 
@@ -428,6 +451,3 @@ class SearchEmitter:
     def _store(self, member: int, src: Reg) -> None:
         self.b.store(R10, self.layout.offset(member), src, Size.W)
 
-
-def _signed(mask: int) -> int:
-    return mask - (1 << 32) if mask >= 1 << 31 else mask

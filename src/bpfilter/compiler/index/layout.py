@@ -1,38 +1,37 @@
 """The bytes of the index, as builder, search and edits know them.
 
 All lies in one array map, in native byte order; offsets are in bytes from its start. A
-chain is found through its *descriptor*: a table of *tuples* and one of *pruners*.
+chain is found through its *descriptor*, which has a *table* for each *tuple*:
 
-    descriptor ─┬─ pruners ── sets of tuples     one word masked, hashed: which tuples to probe
-                └─ tuples ── entries ─┬─ run     a few records, or one
-                                      ├─ long run     a header, then records
-                                      └─ cut ── entries ─ …     by a few bits of one word
+    descriptor ── tables ── entries ─┬─ run     a few records, or one
+                                     ├─ long run     a header, then records
+                                     └─ cut ── entries ─ …     by a few bits of one word
 
-*Key words* are up to KEY_WORDS_MAX words of a packet. A tuple is a mask for each of them;
-its rules test at least those bits exactly. `hash_words(word & mask) >> shift` is the
-bucket. A *record* holds what is necessary for its rule to match; records of a run are in
-ascending order. Numbers below are offsets in the structure.
+*Key words* are up to KEY_WORDS_MAX words of a packet. A tuple is a mask for each of them, the
+same for all chains; rules in its tables test at least those bits exactly.
+`hash_words(word & mask) >> shift` is the entry. A *record* holds what is necessary for its rule
+to match; records of a run are in ascending order. A *filter* is a set of the values that
+FILTER_BITS bits of one word, the tuple's *window*, have in packets that some record of the run
+may match. Numbers below are offsets in the structure.
 
-Header (64 bytes, at 0; nothing in it is read by the search):
+Header (64 bytes, at 0; nothing in it is read by the search, but for the empty entries):
     0 u32 MAGIC | 4 u32 free: offset of the first free byte | 8 u32 size: end of the room for
-    edits | 12 u32 offset of the kinds | 16 u32 number of kinds | 20 u32 kinds there is room for
+    edits | 12 u32 offset of the kinds | 16 u32 number of kinds | 20 u32 kinds there is room for |
+    32 empty entries: those of tuples that a chain has no table for
 Descriptor (64 bytes, 64-aligned; a chain has VIEWS in a row):
-    0 u64 tuples to probe, a set | 8 u32 end_pc | 12 u32 number of pruners | 16 u32 offset of
-    tuples | 20 u32 offset of pruners | 24 u32 number of tuples | 28 u32 offset of hiders |
-    32 u32 number of hiders
-Tuple (8-aligned, `stride(K)` bytes; ascending by min_order, bit t of a set is tuple t):
-    0 u32 offset of entries | 4 u32 shift | 8 u32 min_order, no record in this tuple *or a later
-    one* is lower | 12 u32 longest, steps one bucket may take: cuts and records | 16 u32 mask[K]
-Pruner (stride as a tuple):
-    0 u32 offset of sets (u64) | 4 u32 shift | 8 u64 always, tuples it says nothing of |
-    16 u32 mask[K]
-Entry (u32): 0 empty, or unit << 6 | count, at offset unit * UNIT:
-    count 1..61 that many records | 62 a long run | 63 a cut
+    0 u64 tuples that are in use, a set | 8 u32 end_pc | 12 u32 offset of tables | 16 u32 offset
+    of hiders | 20 u32 number of hiders
+Table (16 bytes; bit t of a set is tuple t, the t-th table):
+    0 u32 offset of entries | 4 u32 shift | 8 u32 longest, steps one bucket may take: cuts and
+    records
+Entry (u64, 8-aligned): 0 empty, or
+    0  count, 6 bits | unit, 26 bits: what the entry leads to is at offset unit * UNIT
+    32 first, 16 bits: no record behind the entry has a lower order >> FIRST_SHIFT
+    48 of a run in a table: its filter | of a cut: slot of the word, 7 bits | shift, 5 | bits, 4
+    count 1..61: so many records | 62: a long run | 63: a cut, and at the unit entries, of which
+    the next is that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
 Long run: 8 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
     then the records.
-Cut (8 bytes at a unit):
-    0 u8 key word | 1 u8 shift | 2 u8 bits, 1..8 | 3 u8 0 | 4 u32 offset of entries; the next is
-    that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
 Record (8 + 4 * R bytes), small, so that many of them fit the processor's caches:
     0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 value[R]
     of the R <= 3 key words that records compare.
@@ -45,13 +44,14 @@ Hiders: u32 orders, ascending, of rules that others were left out for (edit.py).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bpfilter.dataclass import dataclass
 
 KEY_WORDS_MAX = 12
 TUPLES_MAX = 64
-PRUNERS_MAX = 4
+#: Tuples whose entries are gathered together.
+BATCH = 16
 #: Descriptors of a chain: what guards say of a packet selects one.
 VIEWS = 12
 #: Cuts on the way to a run.
@@ -78,20 +78,20 @@ U64 = (1 << 64) - 1
 
 MAGIC = 0x62706978
 HEADER = struct.Struct("=IIIIII40x")
-DESCRIPTOR = struct.Struct("=QIIIIIII28x")
-TUPLE = struct.Struct("=IIII")
-PRUNER = struct.Struct("=IIQ")
+DESCRIPTOR = struct.Struct("=QIIII40x")
 SET = struct.Struct("=Q")
-ENTRY = struct.Struct("=I")
+TABLE = struct.Struct("=III4x")
+ENTRY = struct.Struct("=Q")
 LONG_RUN = struct.Struct("=II")
-CUT = struct.Struct("=BBBxI")
 RECORD_HEAD = struct.Struct("=II")
 KIND = struct.Struct("=IIIHHHHB11x")
 
 HEADER_BYTES = HEADER.size
 DESCRIPTOR_BYTES = DESCRIPTOR.size
-#: Where the masks of a tuple or pruner start.
-MASKS_OFFSET = TUPLE.size
+TABLE_BYTES = TABLE.size
+ENTRY_BYTES = ENTRY.size
+#: Where entries are that lead nowhere; `EMPTY_SHIFT` selects among two of them.
+EMPTY, EMPTY_SHIFT = 32, 63
 KIND_BYTES = KIND.size
 #: Words that records compare, at most.
 COMPARED_MAX = 3
@@ -109,6 +109,16 @@ RUN_MAX = 61
 #: Bits of an entry that count.
 COUNT_BITS = 6
 COUNT_MASK = (1 << COUNT_BITS) - 1
+UNIT_BITS = 26
+#: Where the upper parts of an entry are.
+FIRST_AT, UPPER_AT = 32, 48
+FIRST_MASK = 0xFFFF
+#: Orders have 24 bits, of which an entry knows the upper ones.
+FIRST_SHIFT = 8
+#: Bits of the window that a filter is for: it has 2**4.
+FILTER_BITS = 4
+#: Parts of a cut's upper bits.
+CUT_SLOT_BITS, CUT_SHIFT_BITS = 7, 5
 
 #: Nothing found, and the order that none can have.
 ORDER_NONE = 0xFFFFFF
@@ -117,22 +127,73 @@ ORDER_NONE = 0xFFFFFF
 @dataclass(frozen=True, slots=True)
 class KeyWords:
     """How many key words a program has, which of them records compare, and which is the word
-    of ports (source << 16 | destination)."""
+    of ports (source << 16 | destination). `slots` are their places among a packet's words."""
 
     count: int
     compared: tuple[int, ...] = ()
     ports: int | None = None
+    slots: tuple[int, ...] = ()
 
     @property
     def record_bytes(self) -> int:
         return RECORD_HEAD.size + 4 * len(self.compared)
 
 
-def stride(key_words: int) -> int:
-    """Give the bytes from one tuple (or pruner) to the next."""
-    return -(-(MASKS_OFFSET + 4 * key_words) // 8) * 8
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """The mask of each key word; and of which one, from which bit on, filters are."""
+
+    masks: tuple[int, ...]
+    window_word: int = 0
+    window_shift: int = 0
+
+    def window(self, words: Sequence[int]) -> int:
+        """Give the value of the window in a packet."""
+        return words[self.window_word] >> self.window_shift & (1 << FILTER_BITS) - 1
+
+
+@dataclass(slots=True)
+class Entry:
+    """What an entry leads to; `upper` is a filter, or the parts of a cut."""
+
+    count: int
+    offset: int
+    first: int
+    upper: int
+
+    @classmethod
+    def read(cls, memory: bytes | bytearray | memoryview, at: int) -> Entry:
+        (raw,) = ENTRY.unpack_from(memory, at)
+        return cls(
+            raw & COUNT_MASK,
+            (raw >> COUNT_BITS & (1 << UNIT_BITS) - 1) * UNIT,
+            raw >> FIRST_AT & FIRST_MASK,
+            raw >> UPPER_AT,
+        )
+
+    def write(self, memory: memoryview, at: int) -> None:
+        unit = self.offset // UNIT
+        low = unit << COUNT_BITS | self.count
+        ENTRY.pack_into(memory, at, self.upper << UPPER_AT | self.first << FIRST_AT | low)
+
+    @property
+    def cut(self) -> tuple[int, int, int]:
+        """Slot of the word, shift and bits of a cut."""
+        shift = self.upper >> CUT_SLOT_BITS
+        bits = shift >> CUT_SHIFT_BITS
+        return (
+            self.upper & (1 << CUT_SLOT_BITS) - 1,
+            shift & (1 << CUT_SHIFT_BITS) - 1,
+            bits,
+        )
 
 
 def hash_words(masked: Iterable[int]) -> int:
     """Give the 64-bit hash of masked key words; its upper bits name the bucket."""
     return sum(word * by for word, by in zip(masked, MULTIPLIERS, strict=False)) & U64
+
+
+def gathered(searched: int, tuples: int) -> int:
+    """Give how many entries a search looks at: those of each BATCH of tuples with one in use."""
+    batches = range(0, tuples, BATCH)
+    return sum(min(BATCH, tuples - at) for at in batches if searched >> at & (1 << BATCH) - 1)

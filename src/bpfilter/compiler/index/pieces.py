@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bpfilter.compiler.index.rows import U32, Bools, Ints, KeyWords, Rows, classify
-from bpfilter.compiler.index.tuples import Tuples
 from bpfilter.dataclass import dataclass
 from bpfilter.rules.distinct import distinct
 
@@ -98,9 +97,8 @@ class Pieces:
         return self._picked(which, start, slot, root, left)
 
 
-def pieces_of(rows: Rows, words: KeyWords, tuples: Tuples, row: Ints, start: Ints) -> Pieces:
-    """Make pieces of the rows in long runs; their keys are settled."""
-    of = tuples.masks[tuples.of[row]]
+def pieces_of(rows: Rows, words: KeyWords, of: U32, row: Ints, start: Ints) -> Pieces:
+    """Make pieces of the rows in long runs; `of`, masks of their tuples, are settled."""
     masks = [rows.masks[row, k] & ~of[:, k] for k in range(words.count)]
     ports = np.zeros(len(row), np.uint32) if words.ports is None else of[:, words.ports]
     low, high = [], []

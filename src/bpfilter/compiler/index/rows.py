@@ -48,6 +48,14 @@ class Rows:
         return Rows(*(getattr(self, column.name)[which] for column in fields(self)))
 
 
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Give the rows of several chains, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = ([getattr(each, column.name) for each in parts] for column in fields(Rows))
+    return Rows(*map(np.concatenate, columns))
+
+
 def classify(columns: Sequence[NDArray[Any]]) -> tuple[Ints, Ints]:
     """Number the different rows of some columns.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpfilter.compiler.cells import Place
-from bpfilter.compiler.index.layout import RECORD_HEAD, U64
+from bpfilter.compiler.index.layout import RECORD_HEAD, U64, Tuple
 from bpfilter.dataclass import dataclass
 
 INDEX_MAP = "index"
@@ -23,8 +23,9 @@ VERDICT_COUNTER = (1 << 22) - 1
 class Search:
     """What the search of a table's indexes needs to know of them, and of the packet's words.
 
-    `keys` are the frame slots of the key words, `compared` those that records compare. `guards`
-    are the bits of the guards word that select a view, None if no rule has such guards.
+    `keys` are the frame slots of the key words, `compared` those that records compare. The
+    programs have the masks of `tuples` in their instructions. `guards` are the bits of the guards
+    word that select a view, None if no rule has such guards.
     """
 
     size: int  # bytes of the index map
@@ -37,6 +38,7 @@ class Search:
     dport: Place | None
     proto: Place | None
     guards: Guards | None
+    tuples: tuple[Tuple, ...]
 
     @property
     def record_bytes(self) -> int:
@@ -67,6 +69,5 @@ class ChainIndex:
     rules: int
     in_front: int
     tuples: int
-    pruners: int
     steps: int
     bytes: int

@@ -1,8 +1,9 @@
 """Which tuples there are, and in which one each row is.
 
-Every tuple may cost a packet a probe, and every bit that a tuple does not look at puts more
-rows into its buckets. Both are estimated on a sample of rows; tuples are then opened one
-after the other, each time the one that saves most (the greedy way to place facilities).
+Tuples are of a table: all its chains and views search the same, in tables of their own. Every
+tuple costs a packet a look at an entry, and every bit that it does not look at puts more rows
+behind the entry. Both are estimated on a sample of rows; tuples are then opened one after the
+other, each time the one that saves most (the greedy way to place facilities).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.compiler.index.layout import MULTIPLIERS, ORDER_NONE, TUPLES_MAX
+from bpfilter.compiler.index.layout import MULTIPLIERS, TUPLES_MAX
 from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, Rows, classify
 from bpfilter.dataclass import dataclass
 
@@ -22,39 +23,66 @@ Floats: TypeAlias = NDArray[np.float64]
 SAMPLE = 3000
 CLIENTS = 320
 CANDIDATES = 240
-#: What a packet pays for a probe, and for a record, in ns.
-PROBE_NS = 20.0
+#: What a packet pays for an entry, for going where it leads, and for a record, in ns.
+GATHER_NS = 2.5
+VISIT_NS = 18.0
 RECORD_NS = 3.0
+#: Where more rows share an entry than this, they are cut; each one then costs so much.
+RUN_ROWS = 8.0
+CUT_NS = 1.0
 #: A table of 2^14 places tells well enough who shares a bucket, or a value.
 _PLACE_BITS = 14
 
 
 @dataclass(eq=False, slots=True)
 class Tuples:
-    """`masks[t]` of every tuple, ascending by the lowest order in it; `of[row]` is its tuple."""
+    """`masks[t]` of every tuple; `known` says in which one rows are, by their own masks."""
 
     masks: U32  # [T, K]
-    of: Ints  # [n]
-    min_order: U32  # [T], ORDER_NONE without rows
+    known: dict[bytes, int]
 
     def __len__(self) -> int:
         return len(self.masks)
 
+    def assign(self, rows: Rows) -> Ints:
+        """Give the tuple of each row; its mask is part of those of the row.
 
-def choose_tuples(rows: Rows) -> Tuples:
-    """Choose at most TUPLES_MAX tuples; a tuple's mask is part of the masks of all its rows.
+        Rows with masks that were not weighed are put in the most telling one.
+        """
+        first, of = classify(list(rows.masks.T))
+        telling = np.bitwise_count(self.masks).sum(axis=1)
+        number = [
+            self.known.get(masks.tobytes(), -1) for masks in np.ascontiguousarray(rows.masks[first])
+        ]
+        for place in (place for place, found in enumerate(number) if found < 0):
+            fits = ((self.masks & ~rows.masks[first[place]]) == 0).all(axis=1)
+            number[place] = int(np.where(fits, telling.astype(np.int64), -1).argmax())
+        return np.array(number, np.int64)[of]
 
-    One that tests nothing is always there, if need be without rows: edits may want it.
+
+def choose_tuples(rows: Rows, chain: Ints) -> Tuples:
+    """Choose at most TUPLES_MAX tuples for the rows of some chains.
+
+    One that tests nothing is always the last, if need be without rows: edits may want it.
     """
-    if (rows.masks == rows.masks[0]).all():
-        return _in_order(rows, rows.masks[:1], np.zeros(len(rows), np.int64))
-    first, of = classify(list(rows.masks.T))
-    clients, client = _simplified(rows.masks[first], np.bincount(of))
-    of = client[of]
-    candidates = _candidates(clients, np.bincount(of))
-    serve, price = _estimate(rows, of, clients, candidates)
-    opened = _open(serve, price)
-    return _in_order(rows, candidates[opened], serve[opened].argmin(axis=0)[of])
+    nothing = np.zeros((1, rows.masks.shape[1]), np.uint32)
+    if (rows.masks == rows.masks[:1]).all():
+        return Tuples(np.concatenate([rows.masks[:1], nothing]), {})
+    natural, of = classify(list(rows.masks.T))
+    clients, client = _simplified(rows.masks[natural], np.bincount(of))
+    candidates = _candidates(clients, np.bincount(client[of]))
+    serve, price = _estimate(rows, chain, client[of], clients, candidates)
+    opened = np.array(_open(serve, price))
+    chosen = opened[serve[opened].argmin(axis=0)[client]]
+    rows_in = np.bincount(chosen, np.bincount(of), len(candidates))
+    # The fullest first; candidate 0 tests nothing.
+    used = [number for number in np.argsort(-rows_in, kind="stable") if number and rows_in[number]]
+    place = {number: at for at, number in enumerate([*used, 0])}
+    masks = np.ascontiguousarray(rows.masks[natural])
+    known = {
+        each.tobytes(): place[number] for each, number in zip(masks, chosen.tolist(), strict=True)
+    }
+    return Tuples(candidates[[*used, 0]], known)
 
 
 def _simplified(natural: U32, count: Ints) -> tuple[U32, Ints]:
@@ -95,24 +123,27 @@ def _candidates(clients: U32, count: Ints) -> U32:
     return np.concatenate([np.zeros((1, clients.shape[1]), np.uint32), best[best.any(axis=1)]])
 
 
-def _estimate(rows: Rows, of: Ints, clients: U32, candidates: U32) -> tuple[Floats, Floats]:
-    """Estimate, roughly, what records cost if each client is in each candidate, and probes.
+def _estimate(
+    rows: Rows, chain: Ints, of: Ints, clients: U32, candidates: U32
+) -> tuple[Floats, Floats]:
+    """Estimate, roughly, what records cost if each client is in each candidate, and entries.
 
     Gives ns, if each row gets one packet: [candidate, client], infinite where the client's
     rows do not test all that the candidate does; and [candidate].
     """
     sample, weight = _sample(of, len(clients))
     values, client = rows.values[sample], of[sample]
+    seed = chain[sample].astype(np.uint64) * np.uint64(MULTIPLIERS[-1])
     fits = ((candidates[:, None] & ~clients[None]) == 0).all(axis=2)
     serve = np.full(fits.shape, np.inf)
     price = np.zeros(len(candidates))
     for number, (masks, fit) in enumerate(zip(candidates, fits, strict=True)):
         there = fit[client]
         places = [_places(values, masks, k) for k in np.flatnonzero(masks).tolist()]
-        crowd = _crowd(sum(places), there, weight)
-        cost = np.bincount(client, weight * crowd * RECORD_NS, len(clients))
+        crowd = _crowd(sum(places, seed), there, weight)
+        cost = np.bincount(client, weight * _run_ns(crowd), len(clients))
         serve[number, fit] = cost[fit]
-        price[number] = PROBE_NS * (weight * _probed(places, there)).sum()
+        price[number] = (weight * (GATHER_NS + VISIT_NS * _probed(places, there))).sum()
     return serve, price
 
 
@@ -122,16 +153,19 @@ def _places(values: U32, masks: U32, k: int) -> U64:
     return words * np.uint64(MULTIPLIERS[k])
 
 
-def _crowd(hashes: U64 | int, there: Bools, weight: Floats) -> Floats:
+def _run_ns(rows: Floats) -> Floats:
+    # few records one after the other; many are cut, as well as may be
+    return RECORD_NS * np.minimum(rows, RUN_ROWS) + CUT_NS * np.maximum(rows - RUN_ROWS, 0)
+
+
+def _crowd(hashes: U64, there: Bools, weight: Floats) -> Floats:
     # rows in the bucket of each row, itself and those that the others stand for
-    if isinstance(hashes, int):
-        return np.full(len(there), weight[there].sum())
     key = (hashes >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
     return np.bincount(key, weight * there, 1 << _PLACE_BITS)[key] - weight + 1
 
 
 def _probed(places: list[U64], there: Bools) -> Bools:
-    # whether a pruner on each of its words would leave the tuple, for a packet of each row
+    # whether there are rows with each of a packet's words, for a packet of each row
     out = np.ones(len(there), np.bool_)
     for place in places:
         key = (place >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
@@ -165,18 +199,3 @@ def _open(serve: Floats, price: Floats) -> list[int]:
         opened.append(best)
         now = np.minimum(now, serve[best])
     return opened
-
-
-def _in_order(rows: Rows, masks: U32, of: Ints) -> Tuples:
-    # rows ascend, so a tuple's first row has its lowest order
-    first = np.full(len(masks), len(rows))
-    first[of[::-1]] = np.arange(len(rows))[::-1]
-    order = np.argsort(first)
-    order = order[first[order] < len(rows)]
-    place = np.zeros(len(masks), np.int64)
-    place[order] = np.arange(len(order))
-    masks, min_order = masks[order], rows.order[first[order]]
-    if masks.any(axis=1).all() and len(masks) < TUPLES_MAX:
-        masks = np.concatenate([masks, np.zeros((1, masks.shape[1]), np.uint32)])
-        min_order = np.append(min_order, np.uint32(ORDER_NONE))
-    return Tuples(masks, place[of], min_order)

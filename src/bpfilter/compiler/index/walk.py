@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.layout import KeyWords
+from bpfilter.compiler.index.layout import Entry, KeyWords, Tuple
 from bpfilter.dataclass import dataclass
 
 Memory = bytes | bytearray | memoryview
@@ -31,67 +31,69 @@ class Found:
 
 @dataclass(slots=True)
 class Walk:
-    """The parts a search took: each pruner, tuple, cut and record it looked at.
+    """The parts a search took: each entry it gathered, cut and record it looked at.
 
-    Skipping the records before `from_order` in a long run is a bisection, each step of
-    which counts as a record.
+    `visited` are entries that it went on from. Skipping the records before `from_order` in a
+    long run is a bisection, each step of which counts as a record.
     """
 
-    pruners: int = 0
-    tuples: int = 0
+    gathered: int = 0
+    visited: int = 0
     cuts: int = 0
     records: int = 0
     found: Found | None = None
 
     @property
     def steps(self) -> int:
-        return self.pruners + self.tuples + self.cuts + self.records
+        return self.gathered + self.cuts + self.records
+
+    @property
+    def best(self) -> int:
+        """The order that a record must not exceed."""
+        return self.found.order if self.found else layout.ORDER_NONE
 
 
 def walk(
-    memory: Memory, descriptor: int, key: KeyWords, packet: Packet, from_order: int = 0
+    memory: Memory,
+    descriptor: int,
+    key: KeyWords,
+    tuples: Sequence[Tuple],
+    packet: Packet,
+    from_order: int = 0,
 ) -> Walk:
     """Find the matching record of lowest order from `from_order` on."""
     took = Walk()
-    tuples, _, pruners, tuple_at, pruner_at, count, _, _ = layout.DESCRIPTOR.unpack_from(
-        memory, descriptor
-    )
-    stride = layout.stride(key.count)
-    for at in range(pruner_at, pruner_at + pruners * stride, stride):
-        took.pruners += 1
-        base, shift, always = layout.PRUNER.unpack_from(memory, at)
-        here = base + 8 * (_hash(memory, at, packet) >> shift)
-        tuples &= layout.SET.unpack_from(memory, here)[0] | always
-    for number in range(count):
-        base, shift, min_order, _ = layout.TUPLE.unpack_from(memory, tuple_at + number * stride)
-        if took.found is not None and took.found.order < min_order:
-            break
-        if tuples >> number & 1:
-            took.tuples += 1
-            bucket = _hash(memory, tuple_at + number * stride, packet) >> shift
-            _search_bucket(memory, base + 4 * bucket, key, packet, from_order, took)
+    searched, _, tables, _, _ = layout.DESCRIPTOR.unpack_from(memory, descriptor)
+    took.gathered = layout.gathered(searched, len(tuples))
+    for number, each in enumerate(tuples):
+        entry = _entry(memory, tables + number * layout.TABLE_BYTES, each, packet)
+        passes = entry.upper >> each.window(packet.words) & 1
+        if passes or entry.count == layout.ENTRY_CUT:
+            took.visited += 1
+            _visit(memory, entry, key, packet, from_order, took)
     return took
 
 
-def _hash(memory: Memory, at: int, packet: Packet) -> int:
-    # `at` is a tuple or pruner
-    masks = memory[at + layout.MASKS_OFFSET : at + layout.MASKS_OFFSET + 4 * len(packet.words)]
-    words = zip(packet.words, memoryview(masks).cast("I"), strict=True)
-    return layout.hash_words(word & mask for word, mask in words)
+def _entry(memory: Memory, table: int, each: Tuple, packet: Packet) -> Entry:
+    base, shift, _ = layout.TABLE.unpack_from(memory, table)
+    masked = (word & mask for word, mask in zip(packet.words, each.masks, strict=True))
+    place = layout.hash_words(masked) >> shift
+    return Entry.read(memory, base + layout.ENTRY_BYTES * place)
 
 
-def _search_bucket(
-    memory: Memory, entry_at: int, key: KeyWords, packet: Packet, from_order: int, took: Walk
+def _visit(
+    memory: Memory, entry: Entry, key: KeyWords, packet: Packet, from_order: int, took: Walk
 ) -> None:
-    (entry,) = layout.ENTRY.unpack_from(memory, entry_at)
-    for _ in range(layout.MAX_CUTS):
-        if entry & layout.COUNT_MASK != layout.ENTRY_CUT:
+    for _ in range(layout.MAX_CUTS + 1):
+        if entry.first > took.best >> layout.FIRST_SHIFT:
+            return
+        if entry.count != layout.ENTRY_CUT:
             break
         took.cuts += 1
-        word, shift, bits, base = layout.CUT.unpack_from(memory, _offset(entry))
-        child = packet.words[word] >> shift & (1 << bits) - 1
-        (entry,) = layout.ENTRY.unpack_from(memory, base + 4 * child)
-    count, at = entry & layout.COUNT_MASK, _offset(entry)
+        slot, shift, bits = entry.cut
+        child = packet.words[key.slots.index(slot)] >> shift & (1 << bits) - 1
+        entry = Entry.read(memory, entry.offset + layout.ENTRY_BYTES * child)
+    count, at = entry.count, entry.offset
     assert count != layout.ENTRY_CUT, "too many cuts"
     if count == layout.ENTRY_LONG:
         count, _ = layout.LONG_RUN.unpack_from(memory, at)
@@ -100,10 +102,6 @@ def _search_bucket(
             skipped = _bisect(memory, at, key.record_bytes, count, from_order, took)
             at, count = at + skipped * key.record_bytes, count - skipped
     _search_run(memory, at, count, key, packet, from_order, took)
-
-
-def _offset(entry: int) -> int:
-    return (entry >> layout.COUNT_BITS) * layout.UNIT
 
 
 def _bisect(memory: Memory, at: int, width: int, count: int, from_order: int, took: Walk) -> int:
@@ -128,7 +126,7 @@ def _search_run(
     from_order: int,
     took: Walk,
 ) -> None:
-    best = took.found.order if took.found else layout.ORDER_NONE
+    best = took.best
     for record_at in range(at, at + count * key.record_bytes, key.record_bytes):
         took.records += 1
         order, pc = layout.RECORD_HEAD.unpack_from(memory, record_at)

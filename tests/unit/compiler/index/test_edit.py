@@ -52,6 +52,10 @@ def packed(rows: Rows) -> Rows:
     return rows.take(np.argsort(rows.order))
 
 
+def editor(built: Built) -> IndexEditor:
+    return IndexEditor(memoryview(built.memory), built.key, built.tuples)
+
+
 class Changing:
     """Rows of which some are in an index, which is changed as they come and go."""
 
@@ -70,8 +74,8 @@ class Changing:
     def change(self) -> None:
         """Take a row out, or put one in; or build anew, where an edit refuses."""
         number = int(self.random.integers(len(self.rows)))
-        editor = IndexEditor(memoryview(self.built.memory), self.key)
-        edit = editor.remove if self.inside[number] else editor.insert
+        editing = editor(self.built)
+        edit = editing.remove if self.inside[number] else editing.insert
         self.inside[number] = not self.inside[number]
         if edit(self.built.descriptor, row_of(self.rows, number)):
             self.built.rows = packed(self.rows.take(self.inside))
@@ -119,7 +123,7 @@ def test_a_row_that_fits_no_tuple_but_the_one_that_tests_nothing() -> None:
     new.order[:] = 7
     rows.order += np.uint32(10)
     built = build(rows, IPV4, ROOM)
-    assert IndexEditor(memoryview(built.memory), IPV4).insert(built.descriptor, row_of(new, 0))
+    assert editor(built).insert(built.descriptor, row_of(new, 0))
     random = np.random.default_rng(2)
     words, protos = packets_within(rows, np.arange(50), random)
     for packet in packets_of(words, protos, IPV4):
@@ -138,10 +142,10 @@ def test_all_views_of_an_index_search_a_tuple_that_was_empty() -> None:
     built.memory[start : start + 2 * len(twins)] = twins * 2
     other = start + 2 * len(twins)
     built.memory[other : other + len(twins)] = bytes(len(twins))
-    editor = IndexEditor(memoryview(built.memory), IPV4)
-    editor.free = other + len(twins)
+    editing = editor(built)
+    editing.free = other + len(twins)
     new = rows_of(everything(1))
-    assert editor.insert(built.descriptor, row_of(new, 0))
+    assert editing.insert(built.descriptor, row_of(new, 0))
     searched = [
         layout.SET.unpack_from(built.memory, built.descriptor + view * layout.DESCRIPTOR_BYTES)[0]
         for view in range(4)
@@ -152,24 +156,24 @@ def test_all_views_of_an_index_search_a_tuple_that_was_empty() -> None:
 def test_kinds_are_added_until_there_is_no_room() -> None:
     rows = hosts(20, np.random.default_rng(1))
     built = build(rows, IPV4, ROOM)
-    editor = IndexEditor(memoryview(built.memory), IPV4)
-    room = editor.kinds_room - editor.kinds_number
+    editing = editor(built)
+    room = editing.kinds_room - editing.kinds_number
     assert room > 100
     new = rows_of(everything(1))
     for number in range(room + 1):
         new.dports[:] = number, 60000
         new.order[:] = 1000 + number
-        assert editor.insert(built.descriptor, row_of(new, 0)) == (number < room)
+        assert editing.insert(built.descriptor, row_of(new, 0)) == (number < room)
 
 
 def test_a_run_grows_long() -> None:
     rows = hosts(20, np.random.default_rng(1))
     built = build(rows, IPV4, ROOM)
-    editor = IndexEditor(memoryview(built.memory), IPV4)
+    editing = editor(built)
     new = rows_of(everything(300), hides=False)
     new.order = np.random.default_rng(2).permutation(300).astype(np.uint32) + np.uint32(100)
     for number in range(300):
-        assert editor.insert(built.descriptor, row_of(new, number))
+        assert editing.insert(built.descriptor, row_of(new, number))
     words, protos = packets_within(rows, np.arange(3), np.random.default_rng(2))
     for packet in packets_of(words, protos, IPV4):
         for from_order in (20, 100, 163, 164, 399):
@@ -181,9 +185,9 @@ def test_no_room_is_told() -> None:
     rows = hosts(200, np.random.default_rng(1))
     built = build(rows, IPV4, reserve=0)
     memory = memoryview(built.memory)
-    spare = len(memory) - IndexEditor(memory, IPV4).free
+    spare = len(memory) - editor(built).free
     new = hosts(40, np.random.default_rng(2))
     done = 0
-    while IndexEditor(memory, IPV4).insert(built.descriptor, row_of(new, done)):
+    while editor(built).insert(built.descriptor, row_of(new, done)):
         done += 1
     assert done <= spare // IPV4.record_bytes
