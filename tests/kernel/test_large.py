@@ -90,7 +90,7 @@ def test_verdicts_and_counters(
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("nested", {"tuples", "pruners", "cuts", "views"}),
+        ("nested", {"tuples", "cuts", "views"}),
         ("ranges", {"cuts", "long runs", "chains"}),
         ("unconditional", {"long runs"}),
         ("everything", {"views", "tuples"}),

@@ -4,14 +4,14 @@ The verifier walks the body once or twice, whatever the rules are (steps.py). Ev
 read from a cell is bounded before use; what is out of bounds ends the loop with the
 verdict NF_DROP.
 
-Registers: R6 the index of the cell, R7 the cell, R8 return points held, R9 not 0 while an
-index is searched (index/emit.py).
+Registers: R6 the index of the cell, R7 the cell, R8 return points held. While an index is
+searched R6, R7 and R9 are that search's (index/emit.py).
 """
 
 from __future__ import annotations
 
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R8, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.cells import CELL_BYTES, CELLS_MAP, Op
 from bpfilter.compiler.count import emit_count
@@ -55,21 +55,17 @@ def emit_loop(
     # follow a known number through every depth, and every state of the return points.
     # Return points are stored in halves: whole ones it would remember as copies of R8.
     b.load(R8, R1, 4, Size.W)
-    if search:
-        b.load(R9, R1, 4, Size.W)
     state = range(frame.SEARCH, frame.ENTRIES, 4) if search else ()
     for offset in (*state, *range(frame.RETURNS, layout.words, 4)):
         b.store(R10, layout.offset(offset), R8, Size.W)
     steps.begin()
     b.label("step")
     steps.step("exhausted", (R7,))
-    if search:
-        b.jne(R9, 0, "search")
     _fetch(b, bounds.cells)
     _test(b, layout, bounds.words)
     _act(b, layout, bounds.counters, search is not None)
     if search:
-        SearchEmitter(b, layout, search).emit()
+        SearchEmitter(b, layout, search, steps).emit()
     if is_wanted(layout):
         emit_search(b, layout, bounds.words)
     _leave(b, steps, aborted)

@@ -29,7 +29,7 @@ from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.counters import COUNTER_ABORTED, COUNTER_FIRST, COUNTERS_MAP
 from bpfilter.compiler.emit import emit_program
 from bpfilter.compiler.frame import Frame
-from bpfilter.compiler.index.build import build_index
+from bpfilter.compiler.index.build import IndexBuilder
 from bpfilter.compiler.index.layout import KeyWords
 from bpfilter.compiler.index.search import Search
 from bpfilter.compiler.loop import NF_ACCEPT
@@ -105,11 +105,11 @@ def compile_large(
     emitted = partial(emit_program, override=override)
     with (
         mock.patch.object(build, "emit_program", wraps=emitted) as emit,
-        mock.patch.object(bulk_layout, "build_index", wraps=build_index) as index,
+        mock.patch.object(bulk_layout, "IndexBuilder", wraps=IndexBuilder) as index,
     ):
         compiled = compile_bulk(tables["filter"], target)
     assert index.called, "no chain is searched"
-    _, key, *_ = index.call_args.args
+    _, _, key, _ = index.call_args.args
     _, _, frame, *_ = emit.call_args.args
     if override:
         spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * SLOTS, 1, MapFlags.MMAPABLE)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bpfilter.compiler.bulk_layout import CELL
 from bpfilter.compiler.cells import CELLS_MAP, Op
 from bpfilter.compiler.index import layout
+from bpfilter.compiler.index.layout import Entry
 from bpfilter.compiler.index.rows import hash_rows
 from bpfilter.compiler.index.search import INDEX_MAP
 from bpfilter.compiler.index.walk import Packet, Walk, walk
@@ -25,12 +26,12 @@ NO_PROTOCOL = 0xFF
 
 
 @dataclass(eq=False)
-class Tuple:
-    """A tuple: masks, and for each of its buckets the most steps it may take."""
+class Table:
+    """A chain's table of a tuple: masks, and for each entry the most steps it may take."""
 
     masks: Words
     shift: int
-    entries: Words
+    entries: list[Entry]
     cost: Ints
 
 
@@ -39,8 +40,7 @@ class View:
     """The index of a chain in one view: its descriptor, and what that leads to."""
 
     descriptor: int
-    tuples: list[Tuple]
-    pruners: int
+    tables: list[Table]
     cuts: int = 0
     long_runs: int = 0
 
@@ -63,29 +63,30 @@ def memory(large: Large) -> bytes:
 def read_view(large: Large, descriptor: int) -> View:
     """Read all of a chain's index in one view."""
     index = memory(large)
-    _, _, pruners, at, _, count, *_ = layout.DESCRIPTOR.unpack_from(index, descriptor)
-    view = View(descriptor, [], pruners)
-    stride = layout.stride(large.key.count)
-    for start in range(at, at + count * stride, stride):
-        base, shift, *_ = layout.TUPLE.unpack_from(index, start)
-        masks = np.frombuffer(index, np.uint32, large.key.count, start + layout.MASKS_OFFSET)
-        entries = np.frombuffer(index, np.uint32, 1 << (64 - shift), base)
-        cost = np.array([_cost(index, entry, view, 0) for entry in entries.tolist()])
-        view.tuples.append(Tuple(masks, shift, entries, cost))
+    searched, _, at, *_ = layout.DESCRIPTOR.unpack_from(index, descriptor)
+    view = View(descriptor, [])
+    for number, each in enumerate(large.search.tuples):
+        if searched >> number & 1:
+            base, shift, _ = layout.TABLE.unpack_from(index, at + number * layout.TABLE_BYTES)
+            entries = _entries(index, base, 1 << (64 - shift))
+            cost = np.array([_cost(index, entry, view, 0) for entry in entries])
+            view.tables.append(Table(np.array(each.masks, np.uint32), shift, entries, cost))
     return view
 
 
-def _cost(index: bytes, entry: int, view: View, depth: int) -> int:
-    count, at = entry & layout.COUNT_MASK, (entry >> layout.COUNT_BITS) * layout.UNIT
-    if count == layout.ENTRY_LONG:
+def _entries(index: bytes, at: int, count: int) -> list[Entry]:
+    return [Entry.read(index, at + layout.ENTRY_BYTES * number) for number in range(count)]
+
+
+def _cost(index: bytes, entry: Entry, view: View, depth: int) -> int:
+    if entry.count == layout.ENTRY_LONG:
         view.long_runs += 1
-        return int(layout.ENTRY.unpack_from(index, at)[0])
-    if count != layout.ENTRY_CUT:
-        return count
+        return int(layout.LONG_RUN.unpack_from(index, entry.offset)[0])
+    if entry.count != layout.ENTRY_CUT:
+        return entry.count
     assert depth < layout.MAX_CUTS
     view.cuts += 1
-    _, _, bits, base = layout.CUT.unpack_from(index, at)
-    children = np.frombuffer(index, np.uint32, 1 << bits, base).tolist()
+    children = _entries(index, entry.offset, 1 << entry.cut[2])
     return 1 + max(_cost(index, child, view, depth + 1) for child in children)
 
 
@@ -102,8 +103,7 @@ def structures(large: Large) -> set[str]:
 
 def _parts(view: View) -> set[str]:
     parts = {
-        "tuples": len(view.tuples) > 1,
-        "pruners": view.pruners > 0,
+        "tuples": len(view.tables) > 1,
         "cuts": view.cuts > 0,
         "long runs": view.long_runs > 0,
     }
@@ -153,12 +153,12 @@ class Adversary:
 
     def worst(self, candidates: int = 100_000, rounds: int = 200) -> tuple[Words, int]:
         """Give the dearest packet of those tried, and the steps it takes."""
-        if not self.view.tuples:
+        if not self.view.tables:
             return self.near[0], 0
         drawn = self._draw(candidates)
         dearest = drawn[np.argsort(-self._bound(drawn), kind="stable")[:20]]
         for words in dearest:
-            for each in self.view.tuples:
+            for each in self.view.tables:
                 self._aim(words, each)
         costs = [self.steps(words) for words in dearest]
         best, most = dearest[int(np.argmax(costs))], max(costs)
@@ -172,7 +172,7 @@ class Adversary:
     def _changed(self, best: Words) -> Words:
         words, kind = best.copy(), self.random.integers(3)
         if kind == 0:
-            self._aim(words, self.view.tuples[self.random.integers(len(self.view.tuples))])
+            self._aim(words, self.view.tables[self.random.integers(len(self.view.tables))])
             return words
         at = self.random.integers(len(words))
         words[at] = self.near[self.random.integers(len(self.near)), at]
@@ -180,19 +180,18 @@ class Adversary:
             words[at] ^= np.uint32(1) << np.uint32(self.random.integers(32))
         return words
 
-    def _aim(self, words: Words, at: Tuple) -> None:
-        """Change words so that the cuts of a tuple's bucket lead to its longest run."""
-        entry = int(at.entries[hash_rows(words[None], at.masks)[0] >> np.uint64(at.shift)])
-        while entry & layout.COUNT_MASK == layout.ENTRY_CUT:
-            number, shift, bits, base = layout.CUT.unpack_from(
-                self.index, (entry >> layout.COUNT_BITS) * layout.UNIT
-            )
-            children = np.frombuffer(self.index, np.uint32, 1 << bits, base)
-            costs = [_cost(self.index, child, self.view, 1) for child in children.tolist()]
+    def _aim(self, words: Words, at: Table) -> None:
+        """Change words so that the cuts of a table's bucket lead to its longest run."""
+        entry = at.entries[int(hash_rows(words[None], at.masks)[0] >> np.uint64(at.shift))]
+        while entry.count == layout.ENTRY_CUT:
+            slot, shift, bits = entry.cut
+            number = self.large.key.slots.index(slot)
+            children = _entries(self.index, entry.offset, 1 << bits)
+            costs = [_cost(self.index, child, self.view, 1) for child in children]
             child = int(np.argmax(costs))
             window = np.uint32(((1 << bits) - 1) << shift)
             words[number] = words[number] & ~window | np.uint32(child << shift)
-            entry = int(children[child])
+            entry = children[child]
 
     def _draw(self, n: int) -> Words:
         count = self.near.shape[1]
@@ -201,14 +200,14 @@ class Adversary:
         together = self.random.random(n) < 0.5
         mixed[together] = self.near[which[together, 0]]
         noise = self.random.integers(0, 1 << 32, mixed.shape, np.uint32)
-        of = self.random.integers(len(self.view.tuples), size=n)
-        masks = np.array([each.masks for each in self.view.tuples])[of]
+        of = self.random.integers(len(self.view.tables), size=n)
+        masks = np.array([each.masks for each in self.view.tables])[of]
         filled = self.random.random(mixed.shape) < 0.3
         return np.where(filled, mixed & masks | noise & ~masks, mixed)
 
     def _bound(self, words: Words) -> Ints:
         total = np.zeros(len(words), np.int64)
-        for each in self.view.tuples:
+        for each in self.view.tables:
             place = hash_rows(words, each.masks) >> np.uint64(each.shift)
             total += each.cost[place.astype(np.int64)]
         return total
@@ -230,7 +229,9 @@ class Adversary:
         key, listed = self.large.key, words.tolist()
         ports = 0 if key.ports is None else listed[key.ports]
         packet = Packet(listed, ports, protocol)
-        return walk(self.index, self.view.descriptor, key, packet, start)
+        return walk(
+            self.index, self.view.descriptor, key, self.large.search.tuples, packet, start
+        )
 
 
 def views(large: Large) -> Iterator[tuple[str, int]]:

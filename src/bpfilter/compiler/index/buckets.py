@@ -7,8 +7,10 @@ import numpy as np
 from bpfilter.compiler.index.rows import U32, U64, Ints, Rows, hash_rows
 from bpfilter.dataclass import dataclass
 
-#: Entries of a tuple for each of its keys, at least.
-ROOM = 1.5
+#: Entries of a table for each of its keys, at least: an entry that others share costs a packet
+#: with another key a visit. Where there is one table only, packets have its keys, and small
+#: tables are better.
+ROOM, ROOM_ALONE = 1.5, 0.75
 
 
 @dataclass(eq=False, slots=True)
@@ -34,12 +36,13 @@ def sort_rows(rows: Rows, of: Ints, masks: U32) -> Buckets:
     """Put rows, of which each is in a tuple, into buckets, some two for each key of a tuple."""
     hashes = hash_rows(rows.values, masks[0] if len(masks) == 1 else masks[of])
     count = np.bincount(of, minlength=len(masks))
-    bits = np.maximum(np.ceil(np.log2(np.maximum(count, 1) * ROOM)), 1).astype(np.int64)
+    room = ROOM if np.count_nonzero(count) > 1 else ROOM_ALONE
+    bits = np.maximum(np.ceil(np.log2(np.maximum(count, 1) * room)), 1).astype(np.int64)
     place, base = _places(hashes, of, bits, count)
     used = np.zeros(base[-1] + 1, np.bool_)
     used[place] = True
     keys = np.where(count > 0, np.add.reduceat(used.astype(np.int64), base[:-1]), 0)
-    fewer = table_bits(keys, bits, ROOM)
+    fewer = table_bits(keys, bits, room)
     if (fewer < bits).any():
         bits = fewer
         place, base = _places(hashes, of, bits, count)

@@ -51,6 +51,7 @@ from bpfilter.compiler.index.search import (
     Guards,
     Search,
 )
+from bpfilter.compiler.steps import Steps
 
 #: Records looked at in one step.
 RECORDS_A_STEP = 2
@@ -66,10 +67,11 @@ DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _, GATHERED, _ = range(
 class SearchEmitter:
     """Emits `find` and `search` for the loop, which it leaves to `step` or `drop_now`."""
 
-    def __init__(self, b: Builder, layout: Frame, search: Search) -> None:
+    def __init__(self, b: Builder, layout: Frame, search: Search, steps: Steps) -> None:
         self.b = b
         self.layout = layout
         self.search = search
+        self.steps = steps
 
     def emit(self) -> None:
         self._find()
@@ -170,14 +172,8 @@ class SearchEmitter:
     def _visit(self) -> None:
         # R0 = an entry of the batch, and behind cuts the one that they lead to
         b = self.b
-        b.label("search")
-        self._load(R1, LEFT)
-        b.jeq(R1, 0, "visit")
-        self._load(R0, RUN)
-        self._load(R2, SKIP)
-        b.jne(R2, 0, "skip")
-        b.jump("scan")
         b.label("visit")
+        self._step()
         b.mov(R1, R9)
         b.neg(R1)
         b.and_(R1, R9)
@@ -260,8 +256,7 @@ class SearchEmitter:
         self._store(SKIP + 4, R3)
         self._store(RUN, R0)
         self._store(LEFT, R1)
-        b.mov(R6, 0)
-        b.jump("step")
+        b.jump("skip")
         b.label("run")
         # Through memory, so that the verifier looks at the records once for all runs.
         self._store(RUN, R0)
@@ -270,9 +265,10 @@ class SearchEmitter:
     def _scan(self) -> None:
         # R0: offset of the next record, R1: how many are left
         b = self.b
+        b.label("scan")
+        self._step()
         self._load(R0, RUN)
         self._load(R1, LEFT)
-        b.label("scan")
         width = self.search.record_bytes
         for number in range(RECORDS_A_STEP):
             self._point(R7, R0, width)
@@ -280,11 +276,10 @@ class SearchEmitter:
             b.label(f"record{number}")
             b.add(R0, width)
             b.sub(R1, 1)
-            b.jeq(R1, 0, "scanned")
+            b.jeq(R1, 0, "visited")
         self._store(RUN, R0)
         self._store(LEFT, R1)
-        b.mov(R6, 0)
-        b.jump("step")
+        b.jump("scan")
 
     def _skip(self) -> None:
         # Of a long run, leave out the records before FROM: in the next SKIP ones, half as many
@@ -292,12 +287,16 @@ class SearchEmitter:
         b = self.b
         width = self.search.record_bytes
         b.label("skip")
+        self._step()
+        self._load(R0, RUN)
+        self._load(R1, LEFT)
+        self._load(R2, SKIP)
+        b.jeq(R2, 0, "scan")
         b.mov(R3, R2)
         b.rsh(R3, 1)
         self._store(SKIP, R3)
         self._store(SKIP + 4, R3)
-        b.mov(R6, 0)
-        b.jgt(R2, R1, "step")
+        b.jgt(R2, R1, "skip")
         b.mov(R3, R2)
         b.mul(R3, width)
         b.add(R3, R0)
@@ -307,17 +306,12 @@ class SearchEmitter:
         b.load(R4, R4, 0, Size.W)
         b.rsh(R4, 8)
         self._load(R5, FROM)
-        b.jge(R4, R5, "step")
+        b.jge(R4, R5, "skip")
         b.sub(R1, R2)
-        b.jeq(R1, 0, "skipped")
+        b.jeq(R1, 0, "visited")
         self._store(RUN, R3)
         self._store(LEFT, R1)
-        b.jump("step")
-        b.label("skipped")
-        self._nothing(R1)
-        self._store(SKIP, R1)
-        self._store(SKIP + 4, R1)
-        b.jump("scanned")
+        b.jump("skip")
 
     def _record(self, other: str) -> None:
         # R0 and R1 are kept
@@ -326,7 +320,7 @@ class SearchEmitter:
         b.mov(R3, R2)
         b.rsh(R3, 8)
         self._load(R4, BEST)
-        b.jge(R3, R4, "scanned")
+        b.jge(R3, R4, "visited")
         self._load(R4, FROM)
         b.jlt(R3, R4, other)
         b.load(R5, R7, 4, Size.W)
@@ -346,7 +340,7 @@ class SearchEmitter:
         b.rsh(R5, 8)
         self._store(BEST_CELL, R5)
         self._store(BEST, R3)
-        b.jump("scanned")
+        b.jump("visited")
 
     # Of the record R7 with the kind R4. All words first, then the rest: two branches are
     # foreseen better than seven.
@@ -390,22 +384,17 @@ class SearchEmitter:
 
     def _finish(self) -> None:
         b = self.b
-        b.label("scanned")
-        self._nothing(R1)
-        self._store(LEFT, R1)
         b.label("visited")
-        b.mov(R6, 0)
         b.mov(R1, R9)
         b.sub(R1, 1)
         b.and_(R9, R1)
-        b.jne(R9, 0, "step")
+        b.jne(R9, 0, "visit")
         batches = range(1, -(-len(self.search.tuples) // BATCH))
         if batches:
             self._load(R1, GATHERED)
         for number in batches:
             b.jeq(R1, number - 1, f"batch{number}")
         b.label("found")
-        self._nothing(R9)
         self._load(R6, BEST_CELL)
         b.mov(R1, R6)
         b.and_(R1, VERDICT)
@@ -426,6 +415,9 @@ class SearchEmitter:
         b.and_(dst, R0)
 
     # Below: single operations
+
+    def _step(self) -> None:
+        self.steps.step("exhausted", (R6, R7))
 
     def _point(self, dst: Reg, offset: Reg, width: int) -> None:
         # dst = where `width` bytes at an offset in the index are; not the same register, as the

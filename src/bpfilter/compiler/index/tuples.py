@@ -24,8 +24,8 @@ SAMPLE = 3000
 CLIENTS = 320
 CANDIDATES = 240
 #: What a packet pays for an entry, for going where it leads, and for a record, in ns.
-GATHER_NS = 2.5
-VISIT_NS = 18.0
+GATHER_NS = 4.0
+VISIT_NS = 20.0
 RECORD_NS = 3.0
 #: Where more rows share an entry than this, they are cut; each one then costs so much.
 RUN_ROWS = 8.0

@@ -1,4 +1,4 @@
-"""The parts of the builder: tuples, pruners, buckets, memory."""
+"""The parts of the builder: tuples, filters, buckets, memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.buckets import sort_rows
-from bpfilter.compiler.index.pruners import choose_pruners
-from bpfilter.compiler.index.rows import Rows, classify, hash_rows
-from bpfilter.compiler.index.tuples import choose_tuples
+from bpfilter.compiler.index.filters import allowed, choose_windows, filters
+from bpfilter.compiler.index.rows import Rows, classify, hash_rows, joined
+from bpfilter.compiler.index.tuples import Tuples, choose_tuples
 from bpfilter.compiler.index.walk import walk
 from bpfilter.errors import BuildError
 from tests.harness import index_hostile as hostile
@@ -26,52 +26,97 @@ def rows_named(name: str, n: int) -> Rows:
     return special[name](n, random) if name in special else like_classbench(name, n, random)
 
 
+def chosen(rows: Rows) -> Tuples:
+    return choose_tuples(rows, np.zeros(len(rows), np.int64))
+
+
 @pytest.mark.parametrize("name", [*KINDS, "hosts", "masks", "nested"])
 def test_rows_test_all_that_their_tuple_does(name: str) -> None:
     rows = rows_named(name, 5000)
-    tuples = choose_tuples(rows)
-    assert 1 <= len(tuples) <= layout.TUPLES_MAX
-    assert not (tuples.masks[tuples.of] & ~rows.masks).any()
-
-
-@pytest.mark.parametrize("name", [*KINDS, "hosts", "masks", "nested"])
-def test_tuples_ascend_by_their_lowest_order(name: str) -> None:
-    rows = rows_named(name, 3000)
-    rows.order = rows.order * np.uint32(3) + np.uint32(11)
-    tuples = choose_tuples(rows)
-    assert (np.diff(tuples.min_order.astype(np.int64)) > 0).all()
-    for number, lowest in enumerate(tuples.min_order):
-        mine = rows.order[tuples.of == number]
-        assert lowest == (mine.min() if len(mine) else layout.ORDER_NONE)
-
-
-@pytest.mark.parametrize("name", [*KINDS, "hosts"])
-def test_a_tuple_that_tests_nothing_is_there_for_edits(name: str) -> None:
-    tuples = choose_tuples(rows_named(name, 2000))
-    assert not tuples.masks.any(axis=1).all()
+    tuples = chosen(rows)
+    assert 1 < len(tuples) <= layout.TUPLES_MAX
+    assert not (tuples.masks[tuples.assign(rows)] & ~rows.masks).any()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_pruners_leave_the_tuple_of_every_row(name: str) -> None:
-    rows = rows_named(name, 5000)
-    tuples = choose_tuples(rows)
-    pruners = choose_pruners(rows, tuples)
-    assert 0 < len(pruners) <= layout.PRUNERS_MAX
-    words, _ = packets_within(rows, np.arange(len(rows)), np.random.default_rng(1))
-    own = np.uint64(1) << tuples.of.astype(np.uint64)
-    for pruner in pruners:
-        assert (pruner.leaves(words) & own == own).all()
+def test_rows_of_other_views_have_the_most_telling_tuple(name: str) -> None:
+    rows = rows_named(name, 2000)
+    tuples = chosen(rows)
+    others = rows_named(name, 2000)
+    others.masks[:, 2] = 0  # ports that cannot be read
+    others.values[:, 2] = 0
+    of = tuples.assign(others)
+    bits = np.bitwise_count(tuples.masks).sum(axis=1)
+    for row, number in enumerate(of.tolist()):
+        fits = ~(tuples.masks & ~others.masks[row]).any(axis=1)
+        assert fits[number]
+        if others.masks[row].tobytes() not in tuples.known:
+            assert bits[number] == bits[fits].max()
 
 
-def test_few_tuples_need_no_pruner() -> None:
+@pytest.mark.parametrize("name", [*KINDS, "hosts", "masks"])
+def test_the_last_tuple_tests_nothing(name: str) -> None:
+    masks = chosen(rows_named(name, 2000)).masks
+    assert not masks[-1].any()
+    assert masks[:-1].any(axis=1).all()
+
+
+def test_rows_of_other_chains_do_not_share_entries() -> None:
+    """Two chains of the same hosts are one tuple; in one chain they would crowd it as well."""
     rows = rows_named("hosts", 1000)
-    assert choose_pruners(rows, choose_tuples(rows)) == []
+    twice = joined([rows, rows])
+    tuples = choose_tuples(twice, np.repeat([0, 1], 1000))
+    assert len(tuples) == 2
+
+
+@pytest.mark.parametrize("name", [*KINDS, "hosts", "masks", "nested"])
+def test_filters_let_packets_of_rows_pass(name: str) -> None:
+    rows = rows_named(name, 3000)
+    tuples = chosen(rows)
+    windows = choose_windows(rows, np.zeros(len(rows), np.int64), IPV4, tuples)
+    of = tuples.assign(rows)
+    let = filters(rows, IPV4, of, windows)
+    words, _ = packets_within(rows, np.arange(len(rows)), np.random.default_rng(1))
+    for packet, number, values in zip(words.tolist(), of.tolist(), let.tolist(), strict=True):
+        assert values >> windows[number].window(packet) & 1
+
+
+@pytest.mark.parametrize("word", range(3))
+def test_filters_are_exact(word: int) -> None:
+    """A value is in a row's filter if, and only if, a packet that it matches can have it."""
+    random = np.random.default_rng(word)
+    rows = rows_named("ipc", 300)
+    for shift in (0, 3, 12, 16, 20, 28):
+        sets = allowed(rows, IPV4, np.arange(300), word, shift)
+        for row in random.integers(0, 300, 20).tolist():
+            mask, value = int(rows.masks[row, word]), int(rows.values[row, word])
+            bounds = (rows.sports if shift >= 16 else rows.dports)[row].astype(int).tolist()
+            for number in range(16):
+                fits = (number << shift & mask) == (value & mask & 15 << shift)
+                if word == IPV4.ports:
+                    ports = range(bounds[0] >> shift % 16, (bounds[1] >> shift % 16) + 1)
+                    fits = fits and any(port & 15 == number for port in ports[:16])
+                assert bool(sets[row] >> number & 1) == fits
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_windows_keep_packets_away(name: str) -> None:
+    """Of the packets that come to an entry, many go no further."""
+    rows = rows_named(name, 10_000)
+    built = build(rows, IPV4)
+    words, protos = packets_within(rows, np.arange(0, 10_000, 25), np.random.default_rng(5))
+    visited = gathered = 0
+    for packet in packets_of(words, protos, IPV4):
+        took = walk(built.memory, built.descriptor, IPV4, built.tuples, packet)
+        visited, gathered = visited + took.visited, gathered + took.gathered
+    assert visited < 0.75 * gathered
 
 
 @pytest.mark.parametrize("name", [*KINDS, "hosts"])
 def test_buckets_hold_every_row_once_in_order(name: str) -> None:
     rows = rows_named(name, 4000)
-    buckets = sort_rows(rows, choose_tuples(rows))
+    tuples = chosen(rows)
+    buckets = sort_rows(rows, tuples.assign(rows), tuples.masks)
     assert sorted(buckets.row.tolist()) == list(range(len(rows)))
     assert len(set(buckets.entry.tolist())) == len(buckets.entry)
     for start, end in zip(buckets.start[:-1], buckets.start[1:], strict=True):
@@ -106,10 +151,10 @@ def test_a_packet_meets_few_tuples_and_records(name: str) -> None:
     random = np.random.default_rng(5)
     words, protos = packets_within(rows, random.integers(0, len(rows), 400), random)
     took = [
-        walk(built.memory, built.descriptor, IPV4, packet)
+        walk(built.memory, built.descriptor, IPV4, built.tuples, packet)
         for packet in packets_of(words, protos, IPV4)
     ]
-    assert np.mean([each.tuples for each in took]) < 8
+    assert np.mean([each.visited for each in took]) < 8
     assert np.mean([each.cuts for each in took]) < 3
     assert np.mean([each.records for each in took]) < 12
 
