@@ -67,7 +67,7 @@ BULK = (
             "cuts",
             "kinds",
             "pieces",
-            "pruners",
+            "filters",
             "rows",
             "runs",
             "tuples",

@@ -55,8 +55,6 @@ def try_edit(
     Raises: BusyError, KernelError, VerifierError; what was in force is then still in force.
     """
     by = editor()
-    if not store.slot(given.family):
-        return None
     with ExitStack() as stack, store.lock(wait_s):
         if not store.is_whole():
             return None

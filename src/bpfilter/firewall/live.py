@@ -104,9 +104,11 @@ class Firewall:
     def _edited(self, given: GivenText, source: str, target: Target | None) -> Generation | None:
         if not given.is_large:
             return None
-        from bpfilter.firewall import edit
-
         with self._store("change the firewall") as store:
+            if not store.slot(given.family):
+                return None
+            from bpfilter.firewall import edit
+
             return edit.try_edit(store, self.wait_s, given, source, target)
 
     def apply_text(

@@ -229,9 +229,7 @@ class Adversary:
         key, listed = self.large.key, words.tolist()
         ports = 0 if key.ports is None else listed[key.ports]
         packet = Packet(listed, ports, protocol)
-        return walk(
-            self.index, self.view.descriptor, key, self.large.search.tuples, packet, start
-        )
+        return walk(self.index, self.view.descriptor, key, self.large.search.tuples, packet, start)
 
 
 def views(large: Large) -> Iterator[tuple[str, int]]:

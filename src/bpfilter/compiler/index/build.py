@@ -12,7 +12,7 @@ from bpfilter.compiler.index.filters import choose_windows, filters
 from bpfilter.compiler.index.pieces import pieces_of
 from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, KeyWords, Rows
 from bpfilter.compiler.index.runs import records_of, write_forest, write_runs
-from bpfilter.compiler.index.tuples import Tuples, choose_tuples
+from bpfilter.compiler.index.tuples import choose_tuples
 from bpfilter.dataclass import dataclass
 
 

@@ -95,7 +95,7 @@ class _Growth:
             start=np.concatenate([[0], np.cumsum(count)]),
             row=np.concatenate([part.row for part in self.leaves]),
             longest=self.longest,
-            hiders=distinct(np.concatenate(self.hiders)),
+            hiders=distinct(np.concatenate([self.longest[:0], *self.hiders])),
         )
 
 
@@ -112,6 +112,9 @@ def run_steps(count: Ints) -> Ints:
 def grow(pieces: Pieces, words: KeyWords, rows: int) -> Forest:
     """Cut the long runs of a chain of so many rows."""
     growth = _Growth(slots=pieces.runs, longest=np.zeros(pieces.runs, np.int64))
+    if not pieces.runs:
+        growth.leaves.append(pieces)
+        return growth.done()
     limit = len(pieces.row) + int(COPIES_PER_ROW * rows) + COPIES_ANYWAY
     pieces = growth.prune(pieces)
     for depth in range(layout.MAX_CUTS):
@@ -142,6 +145,8 @@ def _choose(pieces: Pieces, words: KeyWords, budget: int) -> tuple[list[Window],
         scores.append(score)
         gains.append(count - visited)
         extras.append(np.maximum(extra, 0))
+    if not windows:
+        return [], np.full(pieces.runs, -1)
     which = np.argmin(scores, axis=0)
     runs = np.arange(pieces.runs)
     gain = np.where(np.isinf(np.array(scores)[which, runs]), 0, np.array(gains)[which, runs])
@@ -155,13 +160,15 @@ def _choose(pieces: Pieces, words: KeyWords, budget: int) -> tuple[list[Window],
 
 def _windows(pieces: Pieces, words: KeyWords) -> Iterator[Window]:
     wide = np.clip(np.ceil(np.log2(pieces.count)), 2, layout.CUT_BITS_MAX).astype(np.int64)
+    asked = [word for word in range(words.count) if pieces.masks[word].any()]
+    halves = [half for half in (0, 1) if not pieces.is_any(half).all()]
     for width in (wide, np.maximum(wide - 3, 1)):
-        for word in range(words.count):
-            if word == words.ports:
-                yield port_window(pieces, word, 0, width)
-                yield port_window(pieces, word, 1, width)
-            else:
+        for word in asked:
+            if word != words.ports:
                 yield word_window(pieces, word, width)
+        if words.ports is not None:
+            for half in halves:
+                yield port_window(pieces, words.ports, half, width)
 
 
 def _sums(numbers: Ints, offset: Ints) -> Ints:

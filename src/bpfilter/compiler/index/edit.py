@@ -116,8 +116,8 @@ class IndexEditor:
                 continue
             slot, shift, bits = entry.cut
             word = self.key.slots.index(slot)
-            for child in self._children(row, word, shift, bits):
-                todo.append([*path, entry.offset + layout.ENTRY_BYTES * child])
+            children = self._children(row, word, shift, bits)
+            todo += [[*path, entry.offset + layout.ENTRY_BYTES * child] for child in children]
 
     # What `bits` bits of a word from `shift` on may be, in packets that a row matches.
     def _children(self, row: Row, word: int, shift: int, bits: int) -> list[int]:
@@ -230,4 +230,3 @@ class IndexEditor:
 def _steps(count: int) -> int:
     # Of a run: its records, and those that halving a long one looks at.
     return count + (count.bit_length() if count > layout.RUN_MAX else 0)
-

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from bpfilter.asm.alu import signed
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R9, R10, Reg, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R4, R5, R6, R7, R9, R10, Size
 from bpfilter.compiler import frame
-from bpfilter.compiler.cells import Place
 from bpfilter.compiler.count import emit_count
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.gather import emit_gather
@@ -34,14 +33,23 @@ from bpfilter.compiler.index.layout import (
     FIRST_AT,
     FIRST_MASK,
     FIRST_SHIFT,
-    KIND_BYTES,
     LONG_RUN,
     MAX_CUTS,
-    RECORD_HEAD,
     TABLE_BYTES,
     UNIT,
     UPPER_AT,
 )
+from bpfilter.compiler.index.operations import (
+    BEST,
+    BEST_CELL,
+    DESCRIPTOR,
+    FROM,
+    GATHERED,
+    LEFT,
+    RUN,
+    SKIP,
+)
+from bpfilter.compiler.index.record import RecordEmitter
 from bpfilter.compiler.index.search import (
     DE_BRUIJN,
     INDEX_MAP,
@@ -56,21 +64,12 @@ from bpfilter.compiler.steps import Steps
 #: Records looked at in one step.
 RECORDS_A_STEP = 2
 
-# Pairs, whose second one is always stored last: the verifier remembers a number stored at a
-# multiple of 8 until there is a store beside it, and would tell apart states by it. By GATHERED,
-# the number of the batch, it has to: so it sees that batches come to an end.
-DESCRIPTOR, FROM, BEST_CELL, BEST, RUN, LEFT, SKIP, _, GATHERED, _ = range(
-    frame.SEARCH, frame.ENTRIES, 4
-)
 
-
-class SearchEmitter:
+class SearchEmitter(RecordEmitter):
     """Emits `find` and `search` for the loop, which it leaves to `step` or `drop_now`."""
 
     def __init__(self, b: Builder, layout: Frame, search: Search, steps: Steps) -> None:
-        self.b = b
-        self.layout = layout
-        self.search = search
+        super().__init__(b, layout, search)
         self.steps = steps
 
     def emit(self) -> None:
@@ -160,14 +159,6 @@ class SearchEmitter:
         self._store(FROM, R1)
         self._load(R2, DESCRIPTOR)
         b.label(done)
-
-    def _is_set(self, dst: Reg, word: Reg, mask: int) -> None:
-        # dst = 1 if any bit of a mask is set, else 0
-        b = self.b
-        b.mov(dst, word)
-        b.and_(dst, signed(mask, 32))
-        b.neg(dst)
-        b.rsh(dst, 63)
 
     def _visit(self) -> None:
         # R0 = an entry of the batch, and behind cuts the one that they lead to
@@ -313,75 +304,6 @@ class SearchEmitter:
         self._store(LEFT, R1)
         b.jump("skip")
 
-    def _record(self, other: str) -> None:
-        # R0 and R1 are kept
-        b, search = self.b, self.search
-        b.load(R2, R7, 0, Size.W)
-        b.mov(R3, R2)
-        b.rsh(R3, 8)
-        self._load(R4, BEST)
-        b.jge(R3, R4, "visited")
-        self._load(R4, FROM)
-        b.jlt(R3, R4, other)
-        b.load(R5, R7, 4, Size.W)
-        b.and_(R2, 0xFF)
-        b.lsh(R2, 8)
-        b.and_(R5, 0xFF)
-        b.or_(R2, R5)
-        b.lsh(R2, KIND_BYTES.bit_length() - 1)
-        b.jgt(R2, search.size - search.kinds - KIND_BYTES, "drop_now")
-        b.load_map_value(R4, INDEX_MAP, search.kinds)
-        b.add(R4, R2)
-        self._compare_words(other)
-        self._compare_ports(other)
-        b.load(R3, R7, 0, Size.W)
-        b.rsh(R3, 8)
-        b.load(R5, R7, 4, Size.W)
-        b.rsh(R5, 8)
-        self._store(BEST_CELL, R5)
-        self._store(BEST, R3)
-        b.jump("visited")
-
-    # Of the record R7 with the kind R4. All words first, then the rest: two branches are
-    # foreseen better than seven.
-    def _compare_words(self, other: str) -> None:
-        b = self.b
-        for number, slot in enumerate(self.search.compared):
-            into = R5 if number == 0 else R2
-            self._word(into, slot)
-            b.load(R6, R4, 4 * number, Size.W)
-            b.and_(into, R6)
-            b.load(R6, R7, RECORD_HEAD.size + 4 * number, Size.W)
-            b.xor(into, R6)
-            if number:
-                b.or_(R5, R2)
-        if self.search.compared:
-            b.jne(R5, 0, other)
-
-    def _compare_ports(self, other: str) -> None:
-        b, search = self.b, self.search
-        b.mov(R3, 0)
-        for place, low in ((search.sport, 12), (search.dport, 16)):
-            if place is not None:
-                # the highest bit tells that one of two differences is negative
-                self._field(R5, place)
-                b.mov(R2, R5)
-                b.load(R6, R4, low, Size.H)
-                b.sub(R2, R6)
-                b.or_(R3, R2)
-                b.load(R6, R4, low + 2, Size.H)
-                b.sub(R6, R5)
-                b.or_(R3, R6)
-        b.rsh(R3, 63)
-        if search.proto is not None:
-            # any protocol is 0, and so is then the product
-            b.load(R5, R4, 20, Size.B)
-            self._field(R2, search.proto)
-            b.xor(R2, R5)
-            b.mul(R2, R5)
-            b.or_(R3, R2)
-        b.jne(R3, 0, other)
-
     def _finish(self) -> None:
         b = self.b
         b.label("visited")
@@ -406,40 +328,5 @@ class SearchEmitter:
         b.jeq(R6, 0, "drop_now")
         b.jump("accept_now")
 
-    def _nothing(self, dst: Reg) -> None:
-        # A zero that the verifier cannot see through: x & ~x of the packet's length.
-        b = self.b
-        b.load(dst, R10, self.layout.offset(frame.BYTES))
-        b.mov(R0, dst)
-        b.xor(R0, -1)
-        b.and_(dst, R0)
-
-    # Below: single operations
-
     def _step(self) -> None:
         self.steps.step("exhausted", (R6, R7))
-
-    def _point(self, dst: Reg, offset: Reg, width: int) -> None:
-        # dst = where `width` bytes at an offset in the index are; not the same register, as the
-        # verifier bounds the pointer by the offset
-        b = self.b
-        b.jgt(offset, self.search.size - width, "drop_now")
-        b.load_map_value(dst, INDEX_MAP)
-        b.add(dst, offset)
-
-    def _word(self, dst: Reg, slot: int) -> None:
-        self.b.load(dst, R10, self.layout.word_offset(slot), Size.W)
-
-    def _field(self, dst: Reg, place: Place) -> None:
-        self._word(dst, place.slot)
-        if place.shift:
-            self.b.rsh(dst, place.shift)
-        if place.shift + place.bits < 32:
-            self.b.and_(dst, (1 << place.bits) - 1)
-
-    def _load(self, dst: Reg, member: int) -> None:
-        self.b.load(dst, R10, self.layout.offset(member), Size.W)
-
-    def _store(self, member: int, src: Reg) -> None:
-        self.b.store(R10, self.layout.offset(member), src, Size.W)
-

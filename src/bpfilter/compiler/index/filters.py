@@ -17,8 +17,8 @@ from bpfilter.compiler.index.rows import U16, U32, Ints, KeyWords, Rows, hash_ro
 from bpfilter.compiler.index.tuples import Tuples
 
 #: Packets drawn from rows, and pairs of such a packet and a row behind its entry.
-PACKETS = 1024
-PAIRS = 2048
+PACKETS = 512
+PAIRS = 768
 #: Windows are tried at every second bit.
 _STEP = 2
 _VALUES = 1 << FILTER_BITS
@@ -31,7 +31,7 @@ def _table() -> U32:
     # the values that a mask and a value of so many bits allow
     mask, value, number = np.ogrid[:_VALUES, :_VALUES, :_VALUES]
     bits = ((number & mask) == (value & mask)) << number
-    return bits.sum(axis=2).astype(np.uint32)
+    return np.asarray(bits.sum(axis=2), np.uint32)
 
 
 _MASKED = _table()
@@ -51,7 +51,7 @@ def allowed(rows: Rows, words: KeyWords, which: Ints, word: int, shift: int) -> 
         ones = (np.uint32(2) << span) - np.uint32(1)
         turned = ones << (ends[:, 0] & np.uint32(_WINDOW))
         out &= (turned | turned >> np.uint32(_VALUES)) & _EVERY
-    return out.astype(np.uint16)
+    return np.asarray(out, np.uint16)
 
 
 def choose_windows(

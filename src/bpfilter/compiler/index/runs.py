@@ -13,6 +13,7 @@ from bpfilter.compiler.index.rows import U32, U64, Ints, KeyWords, Rows
 #: Where the order is in the first word of a record.
 ORDER_AT = 8
 
+
 def records_of(rows: Rows, words: KeyWords) -> U32:
     """Give the record of each row, as u32s."""
     kind = rows.kind.astype(np.uint32)

@@ -19,10 +19,11 @@ from bpfilter.dataclass import dataclass
 
 Floats: TypeAlias = NDArray[np.float64]
 
-#: Rows in the rough estimate; mask vectors of rows, and of tuples, that are weighed.
-SAMPLE = 3000
+#: Rows in the rough estimate: so many of a large table, a share of others; mask vectors of
+#: rows, and of tuples, that are weighed.
+SAMPLE_MIN, SAMPLE_MAX, SAMPLE_SHARE = 1200, 4000, 16
 CLIENTS = 320
-CANDIDATES = 240
+CANDIDATES = 160
 #: What a packet pays for an entry, for going where it leads, and for a record, in ns.
 GATHER_NS = 4.0
 VISIT_NS = 20.0
@@ -52,7 +53,8 @@ class Tuples:
         first, of = classify(list(rows.masks.T))
         telling = np.bitwise_count(self.masks).sum(axis=1)
         number = [
-            self.known.get(masks.tobytes(), -1) for masks in np.ascontiguousarray(rows.masks[first])
+            self.known.get(masks.tobytes(), -1)
+            for masks in np.ascontiguousarray(rows.masks[first])
         ]
         for place in (place for place, found in enumerate(number) if found < 0):
             fits = ((self.masks & ~rows.masks[first[place]]) == 0).all(axis=1)
@@ -178,7 +180,8 @@ def _probed(places: list[U64], there: Bools) -> Bools:
 def _sample(of: Ints, clients: int) -> tuple[Ints, Floats]:
     # a share of each client's rows, but some of each; and how many rows each stands for
     count = np.bincount(of, minlength=clients)
-    share = min(1.0, SAMPLE / len(of))
+    size = min(SAMPLE_MAX, max(SAMPLE_MIN, len(of) // SAMPLE_SHARE))
+    share = min(1.0, size / len(of))
     wanted = np.minimum(count, np.maximum(4, np.ceil(count * share))).astype(np.int64)
     order = np.argsort(of, kind="stable")
     number = np.arange(wanted.sum()) - np.repeat(np.cumsum(wanted) - wanted, wanted)

@@ -128,5 +128,5 @@ def test_memory_is_bounded(name: str) -> None:
     rows.hides[:] = False
     index = build(rows, IPV4).index
     assert index.hidden == 0
-    # records and their copies, entries, sets of pruners
+    # records and their copies, entries
     assert index.bytes < 32 * (4 * len(rows) + 20_000) + (5 << 20)
