@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias, overload
 
 import numpy as np
@@ -115,7 +115,6 @@ def _kept(
     search = code.search
     if search is None:
         return b""
-    indexes = _index_layouts(layout)
     return Layout(
         family=code.family,
         words={hook.name: sorted(words) for hook, words in code.words.items()},
@@ -127,20 +126,35 @@ def _kept(
         index={"size": search.size, "bit_numbers": search.bit_numbers, "kinds": search.kinds},
         cells=cells,
         used=layout.number,
-        chains=Chains.of(
-            ChainLayout(
-                start=int(layout.chain_start[chain]),
-                name=layout.bulk.chains[chain].name,
-                hooks=tuple(hook.name for hook, reached in leads_to.items() if chain in reached),
-                depth=depth_of[chain],
-                last=_last(layout, chain),
-                jumps=[int(layout.chain_start[to]) for to, pushes in edges[chain] if pushes],
-                gotos=[int(layout.chain_start[to]) for to, pushes in edges[chain] if not pushes],
-                index=indexes.get(chain),
-            )
-            for chain in layout.reached
-        ),
+        chains=Chains.of(_chain_layouts(layout, leads_to, edges, depth_of)),
     ).to_bytes()
+
+
+# There may be very many.
+def _chain_layouts(
+    layout: BulkLayout,
+    leads_to: dict[Hook, set[int]],
+    edges: _Edges,
+    depth_of: dict[int, int],
+) -> Iterator[ChainLayout]:
+    indexes = _index_layouts(layout)
+    start, last = layout.chain_start.tolist(), _last(layout).tolist()
+    hooks: dict[int, tuple[str, ...]] = {}
+    for hook, reached in leads_to.items():
+        name = hook.name
+        for chain in reached:
+            hooks[chain] = (*hooks.get(chain, ()), name)
+    for chain in layout.reached:
+        yield ChainLayout(
+            start[chain],
+            layout.bulk.chains[chain].name,
+            hooks[chain],
+            depth_of[chain],
+            last[chain],
+            [start[to] for to, pushes in edges[chain] if pushes],
+            [start[to] for to, pushes in edges[chain] if not pushes],
+            indexes.get(chain),
+        )
 
 
 def _index_layouts(layout: BulkLayout) -> dict[int, IndexLayout]:
@@ -157,13 +171,11 @@ def _index_layouts(layout: BulkLayout) -> dict[int, IndexLayout]:
     }
 
 
-# The counter of the rule that no packet gets past, if there are others behind it.
-def _last(layout: BulkLayout, chain: int) -> int:
-    live = int(layout.live[chain])
-    if live == layout.bulk.starts[chain + 1]:
-        return COUNTER_NONE
+# For each chain, the counter of the rule that no packet gets past, if there are others behind.
+def _last(layout: BulkLayout) -> Ints:
     policies = sum(chain.policy is not None for chain in layout.bulk.chains)
-    return COUNTER_FIRST + policies + live - 1
+    is_all = layout.live == layout.bulk.starts[1:]
+    return np.where(is_all, COUNTER_NONE, COUNTER_FIRST + policies + layout.live - 1)
 
 
 def _split(bulk: BulkTable) -> tuple[list[Parts], list[RefusedError]]:

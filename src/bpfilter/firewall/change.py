@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from bpfilter.compiler.edit import Added, Removed
 from bpfilter.dataclass import dataclass
@@ -73,13 +73,21 @@ def _kept(before: Lines, body: Stretch) -> Lines:
     return Lines.of(before.head, memoryview(body.text)[body.start : body.end])
 
 
-def _is_same_head(declared: Mapping[bytes, bytes], current: Generation, kept: Lines) -> bool:
+def _is_same_head(declared: list[bytes], current: Generation, kept: Lines) -> bool:
     policies = {encode(chain): encode(policy) for chain, policy in current.policies.items()}
-    own = {encode(chain) for chain in kept.chains()}.difference(policies)
-    kept_as_they_are = all(
-        declared.get(chain, b"-") in (b"-", policy) for chain, policy in policies.items()
+    theirs = kept.head.split(b"\n")[1:-1]
+    if declared == theirs:
+        return True
+    # Most lines are the same, and there may be very many.
+    differ = set(declared).symmetric_difference(theirs)
+    ours = [line[1:].split() for line in declared if line in differ]
+    if len(set(declared)) < len(declared) or any(len(words) < 2 for words in ours):
+        return False
+    own = [words[0] for words in ours if words[0] not in policies]
+    was = {line[1:].split()[0] for line in theirs if line in differ} - policies.keys()
+    return sorted(own) == sorted(was) and all(
+        policy in (b"-", policies.get(chain, policy)) for chain, policy, *_ in ours
     )
-    return kept_as_they_are and own == declared.keys() - policies.keys()
 
 
 class _Making:
@@ -98,7 +106,6 @@ class _Making:
         self.order = order
         self.gone = [line for hunk in differ for line in hunk.gone]
         self.come = [line for hunk in differ for line in hunk.come]
-        self.chains = set(kept.chains())
 
     def change(self) -> Change | None:
         went, came = self._read(self.gone), self._read(self.come)
@@ -132,7 +139,7 @@ class _Making:
 
     # Chains and rules of some lines; None if any does more than append one rule.
     def _read(self, lines: list[bytes]) -> list[tuple[str, Rule]] | None:
-        parser = RuleParser(self.current.family, "filter", self.chains)
+        parser = RuleParser(self.current.family, "filter", _Chains(self.kept))
         found = [self._rule(parser, line) for line in lines]
         read = [each for each in found if each is not None]
         return read if len(read) == len(found) else None
@@ -145,7 +152,7 @@ class _Making:
             return None
         if command is None or command.letter != "A" or len(command.rules) != 1:
             return None
-        if command.chain not in self.chains or not starts_plainly(line, command.chain):
+        if not self.kept.has_chain(command.chain) or not starts_plainly(line, command.chain):
             return None
         return command.chain, command.rules[0]
 
@@ -192,6 +199,16 @@ class _Making:
         starts = (b"\n" + _START % encode(chain) + end for end in (b" ", b"\n"))
         at = max(text.rfind(start, first, last) for start in starts)
         return None if at < 0 else number - body.number(place, since=at + 1 - body.start)
+
+
+class _Chains:
+    """The chains of a kept text."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.lines.has_chain(name)
 
 
 # Lines first, as when counters are carried over (carry.py), then what they mean.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from bpfilter.firewall.differences import Hunk
 from bpfilter.firewall.stretch import Stretch
 
-#: So many lines are looked for in the text one by one.
+#: Equals of so many lines are looked for in the text, line by line.
 _FEW = 8
 
 
@@ -22,8 +22,6 @@ def with_equals(differ: Sequence[Hunk], old: Stretch, most: int) -> list[Hunk] |
     """Give what differs, with a hunk for each line of the old text that has another counter
     from then on; None if those are too many lines."""
     equals = _with_equals(differ, old)
-    if len(equals) > _FEW:
-        return None
     taken = (hunk for line in equals for hunk in _taking_over(differ, old, line))
     found = list(itertools.islice(taken, most + 1))
     if len(found) > most:
