@@ -60,13 +60,14 @@ class _Editing:
         self.layout = layout
         self.frame = layout.frame()
         places = self.frame.places
+        doomed = places.get((fields.DOOMED.name, 0))
         self.recorded = Recorded(layout.keys, layout.compared, places)
         self.walked = WalkedCells(
             memory[CELLS_MAP],
             layout.used,
             layout.cells,
             layout.first_counter,
-            places.get((fields.DOOMED.name, 0)),
+            doomed.slot if doomed else None,
         )
         self.index_memory = memory[INDEX_MAP]
         ports = places.get((fields.SPORT.name, 0)) or places.get((fields.DPORT.name, 0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bpfilter.compiler.cells import CELL, CELL_BYTES, Cell, Op, Place
+from bpfilter.compiler.cells import CELL, CELL_BYTES, Cell, Op
 from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.dataclass import dataclass
 from bpfilter.rules.model import Hook
@@ -40,12 +40,12 @@ class Walked:
 class WalkedCells:
     """The cells of a table in `memory`: of `most`, the first `used` are in use.
 
-    Counters from `first_counter` on are those of rules; `doomed` is where late guards mark a
-    packet, if there are any.
+    Counters from `first_counter` on are those of rules; `doomed` is the word in which late
+    guards mark a packet, if there are any.
     """
 
     def __init__(
-        self, memory: memoryview, used: int, most: int, first_counter: int, doomed: Place | None
+        self, memory: memoryview, used: int, most: int, first_counter: int, doomed: int | None
     ) -> None:
         self.memory = memory
         self.used = used
@@ -112,7 +112,8 @@ class WalkedCells:
         while (cell := self._read(at)).op in _TESTS:
             at += 1
         end = at + 1
-        if cell.op == Op.CONTINUE and self._is_guard(end):
+        behind = self._read(end)
+        if cell.op == Op.CONTINUE and (behind.op, behind.slot) == (Op.GUARD, self.doomed):
             end += _BEHIND_LATE
         return Walked(cell.lo, place, end)
 
@@ -121,13 +122,6 @@ class WalkedCells:
         return cell.op == Op.FIND or (
             cell.op in (Op.ACCEPT, Op.DROP, Op.RETURN) and cell.lo < self.first_counter
         )
-
-    def _is_guard(self, place: int) -> bool:
-        if self.doomed is None:
-            return False
-        cell = self._read(place)
-        asked = cell.slot, cell.mask
-        return cell.op == Op.GUARD and asked == (self.doomed.slot, 3 << self.doomed.shift)
 
     def _followed(self, place: int) -> int:
         while (cell := self._read(place)) == _link(cell.hi):
