@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -23,14 +25,14 @@ from bpfilter.rules.options import RuleParser
 from bpfilter.source import Span
 from tests.harness.large.compare import Comparison, around, draw
 from tests.harness.large.packets import Drawer
-from tests.harness.large.rules import VERDICTS, Rule, Ruleset, State
+from tests.harness.large.rules import Rule, Ruleset, State
 from tests.harness.large.runs import Large, Runs, compile_large, family_of, loaded
 from tests.harness.large.themes import THEMES, fitting
 
 pytestmark = pytest.mark.kernel
 
 SEED = int(os.environ.get("BPFILTER_SEED", random.SystemRandom().randrange(1 << 30)))
-EDITS = 60
+EDITS = 120
 PACKETS = 3000
 OF = {theme.name: theme for theme in THEMES}
 
@@ -110,50 +112,82 @@ def parsed(rule: Rule, chain: str, ruleset: Ruleset) -> model.Rule:
     return command.rules[0]
 
 
-def stands_alone(rule: Rule) -> bool:
-    """Tell whether a rule may come and go by itself, as firewall/change.py has it."""
-    return (not rule.target or rule.target in VERDICTS) and not any(
-        isinstance(match, State) for match in rule.matches
-    )
-
-
 def alike(name: str, version: int) -> Iterator[Rule]:
     """Give rules of the same kind that are not in the ruleset."""
     donor, _ = draw(OF[name], version, SEED + 1, 10, 300)
-    return (rule for rules in donor.chains.values() for rule in rules if stands_alone(rule))
+    rules = [rule for rules in donor.chains.values() for rule in rules]
+    random.Random(SEED).shuffle(rules)
+    return itertools.cycle(rules)
+
+
+def has_loop(ruleset: Ruleset) -> bool:
+    follow = {name: {r.jumps_to for r in rules} for name, rules in ruleset.chains.items()}
+    ends = {name for name, to in follow.items() if not to - {None}}
+    while found := {n for n in follow.keys() - ends if not follow[n] - ends - {None}}:
+        ends |= found
+    return ends != follow.keys()
+
+
+@dataclass
+class Done:
+    """How many edits were made in place."""
+
+    indexed: int = 0
+    walked: int = 0
+    calls: int = 0
+    states: int = 0
+
+    def note(self, edited: Edited, chain: str, rule: Rule) -> None:
+        is_indexed = chain in {index.chain for index in edited.compiled.indexes}
+        self.indexed += is_indexed
+        self.walked += not is_indexed
+        self.calls += rule.jumps_to is not None
+        self.states += any(isinstance(match, State) for match in rule.matches)
 
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("hosts", 30),
-        ("nested", 20),
-        ("ranges", 1),
-        ("covering", 1),
-        ("equal-keys", 5),
-        ("negations", 5),
-        ("everything", 5),
-        ("unconditional", 5),
-        ("chains", 5),
+        ("hosts", Done(15, 10)),
+        ("nested", Done(10, 10)),
+        ("ranges", Done(1, 10)),
+        ("covering", Done(1, 10)),
+        ("equal-keys", Done(3, 10)),
+        ("negations", Done(3, 10)),
+        ("everything", Done(3, 10, states=1)),
+        ("stateful", Done(3, 10, states=5)),
+        ("unconditional", Done(3, 10)),
+        ("chains", Done(3, 10, calls=5)),
+        ("many-large-chains", Done(3, 3, calls=1)),
     ],
 )
-def test_edits(kernel: LinuxKernel, target: Target, name: str, version: int, least: int) -> None:
+def test_edits(kernel: LinuxKernel, target: Target, name: str, version: int, least: Done) -> None:
     rng = random.Random(SEED)
     ruleset, _ = draw(OF[name], version, SEED, 10, 600)
     edited = Edited(ruleset, compile_large(ruleset, target))
     others = alike(name, version)
-    done = 0
+    large = [index.chain for index in edited.compiled.indexes]
+    small = [chain for chain in ruleset.chains if chain not in large] or large
+    done = Done()
     for _ in range(EDITS):
-        chain = rng.choice([index.chain for index in edited.compiled.indexes])
+        chain = rng.choice(rng.choice((large, small)))
         rules = ruleset.chains[chain]
-        if rng.random() < 0.5:
+        if rules and rng.random() < 0.5:
             at = rng.randrange(len(rules))
-            done += stands_alone(rules[at]) and edited.remove(chain, at)
+            rule = rules[at]
+            if edited.remove(chain, at):
+                done.note(edited, chain, rule)
         else:
             rule = fitting(next(others), chain)
-            done += edited.add(chain, rng.randint(0, len(rules)), rule)
-    assert done >= least, f"BPFILTER_SEED={SEED}"
+            if edited.add(chain, rng.randint(0, min(len(rules), rng.choice((4, 1000)))), rule):
+                done.note(edited, chain, rule)
+    assert not has_loop(ruleset)
+    made = f"BPFILTER_SEED={SEED}: {done}"
+    assert done.indexed >= least.indexed, made
+    assert done.walked >= least.walked, made
+    assert done.calls >= least.calls, made
+    assert done.states >= least.states, made
     drawer = Drawer(ruleset, around(version), np.random.default_rng(SEED))
     with loaded(kernel, edited.table(), target) as runs:
         runs.counted = lambda: edited.counted(runs)  # type: ignore[method-assign]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias, overload
 
 import numpy as np
 
 from bpfilter.compiler.build import Code, Compiled, assemble, refuse
 from bpfilter.compiler.bulk_layout import BulkLayout, Ints, live_rows
 from bpfilter.compiler.cells import CELL_BYTES
-from bpfilter.compiler.counters import COUNTER_FIRST
-from bpfilter.compiler.editor import ChainLayout, Layout
+from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
+from bpfilter.compiler.edit_layout import ChainLayout, Chains, IndexLayout, Layout
 from bpfilter.compiler.frame import lay_out_frame
 from bpfilter.compiler.lower import CounterKey, check_target, depths
 from bpfilter.compiler.shapes import Parts, split
@@ -20,6 +20,9 @@ from bpfilter.errors import BuildError, RefusedError
 from bpfilter.rules.bulk import BulkTable
 from bpfilter.rules.distinct import distinct, distinct_rows
 from bpfilter.rules.model import Hook, Jump, Table
+
+#: Where each chain leads to, and how many return points that takes.
+_Edges: TypeAlias = dict[int, set[tuple[int, int]]]
 
 #: Room for edits: so many rules, and one more for each so many.
 SPARE = 64
@@ -72,7 +75,8 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
             *(shapes[shape].words for shape in asked)
         )
     everything = frozenset[tuple[str, int]]().union(*words.values())
-    depth = max(depths({chain: edges[chain] for chain in reached}).values())
+    depth_of = depths({chain: edges[chain] for chain in reached})
+    depth = max(depth_of.values())
     frame = lay_out_frame(everything, bulk.family, depth)
     if depth > frame.returns:
         raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
@@ -95,35 +99,26 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
         made.index,
         made.chains,
         used=layout.number,
-        layout=_kept(code, layout, leads_to, depth, len(cells) // CELL_BYTES),
+        layout=_kept(code, layout, leads_to, edges, depth_of, len(cells) // CELL_BYTES),
     )
 
 
 # What edits need to know; nothing without an index.
 def _kept(
-    code: Code, layout: BulkLayout, leads_to: dict[Hook, set[int]], depth: int, cells: int
+    code: Code,
+    layout: BulkLayout,
+    leads_to: dict[Hook, set[int]],
+    edges: _Edges,
+    depth_of: dict[int, int],
+    cells: int,
 ) -> bytes:
-    search, bulk = code.search, layout.bulk
+    search = code.search
     if search is None:
         return b""
-    policies = sum(chain.policy is not None for chain in bulk.chains)
-    chains = [
-        ChainLayout(
-            name=bulk.chains[chain].name,
-            descriptors=layout.descriptors[chain],
-            first=COUNTER_FIRST + policies + first,
-            rows=int(layout.live[chain]) - first,
-            step=int(layout.orders(chain)[0]),
-            in_front=first - int(bulk.starts[chain]),
-            hooks=[hook.name for hook, reached in leads_to.items() if chain in reached],
-            added={},
-        )
-        for chain, first in layout.front.items()
-    ]
     return Layout(
         family=code.family,
         words={hook.name: sorted(words) for hook, words in code.words.items()},
-        depth=depth,
+        depth=max(depth_of.values()),
         searching=[hook.name for hook in code.searching],
         counters=code.counters,
         keys=search.keys,
@@ -132,8 +127,56 @@ def _kept(
         index={"size": search.size, "bit_numbers": search.bit_numbers, "kinds": search.kinds},
         cells=cells,
         used=layout.number,
-        chains={chain.name: chain for chain in chains},
+        chains=Chains.of(_chain_layouts(layout, leads_to, edges, depth_of)),
     ).to_bytes()
+
+
+# There may be very many.
+def _chain_layouts(
+    layout: BulkLayout,
+    leads_to: dict[Hook, set[int]],
+    edges: _Edges,
+    depth_of: dict[int, int],
+) -> Iterator[ChainLayout]:
+    indexes = _index_layouts(layout)
+    start, last = layout.chain_start.tolist(), _last(layout).tolist()
+    hooks: dict[int, tuple[str, ...]] = {}
+    for hook, reached in leads_to.items():
+        name = hook.name
+        for chain in reached:
+            hooks[chain] = (*hooks.get(chain, ()), name)
+    for chain in layout.reached:
+        yield ChainLayout(
+            start[chain],
+            layout.bulk.chains[chain].name,
+            hooks[chain],
+            depth_of[chain],
+            last[chain],
+            [start[to] for to, pushes in edges[chain] if pushes],
+            [start[to] for to, pushes in edges[chain] if not pushes],
+            indexes.get(chain),
+        )
+
+
+def _index_layouts(layout: BulkLayout) -> dict[int, IndexLayout]:
+    policies = sum(chain.policy is not None for chain in layout.bulk.chains)
+    return {
+        chain: IndexLayout(
+            descriptors=layout.descriptors[chain],
+            first=COUNTER_FIRST + policies + first,
+            rows=int(layout.live[chain]) - first,
+            step=int(layout.orders(chain)[0]),
+            added={},
+        )
+        for chain, first in layout.front.items()
+    }
+
+
+# For each chain, the counter of the rule that no packet gets past, if there are others behind.
+def _last(layout: BulkLayout) -> Ints:
+    policies = sum(chain.policy is not None for chain in layout.bulk.chains)
+    is_all = layout.live == layout.bulk.starts[1:]
+    return np.where(is_all, COUNTER_NONE, COUNTER_FIRST + policies + layout.live - 1)
 
 
 def _split(bulk: BulkTable) -> tuple[list[Parts], list[RefusedError]]:
@@ -149,9 +192,8 @@ def _split(bulk: BulkTable) -> tuple[list[Parts], list[RefusedError]]:
     return made, refused
 
 
-# Where each chain leads to, and how many return points that takes.
-def _edges(bulk: BulkTable, live: Ints) -> dict[int, set[tuple[int, int]]]:
-    edges: dict[int, set[tuple[int, int]]] = {chain: set() for chain in range(len(bulk.chains))}
+def _edges(bulk: BulkTable, live: Ints) -> _Edges:
+    edges: _Edges = {chain: set() for chain in range(len(bulk.chains))}
     chain_of = np.repeat(np.arange(len(bulk.chains)), np.diff(bulk.starts))
     jumps = np.flatnonzero((bulk.jump >= 0) & (np.arange(len(bulk)) < live[chain_of]))
     pushes = np.array(
@@ -163,7 +205,7 @@ def _edges(bulk: BulkTable, live: Ints) -> dict[int, set[tuple[int, int]]]:
     return edges
 
 
-def _reach(start: int, edges: dict[int, set[tuple[int, int]]]) -> list[int]:
+def _reach(start: int, edges: _Edges) -> list[int]:
     found, todo = {start: None}, [start]
     while todo:
         for to, _ in sorted(edges[todo.pop()]):

@@ -1,162 +1,33 @@
 """Edit a table in the memory of its maps: a rule's cells, and its records in each view.
 
-Only chains that are searched by an index are edited, behind the rules in front of it. A new
-rule gets an order between those of its neighbours, and cells behind all others.
+In a chain that is searched by an index, a new rule gets an order between those of its
+neighbours, and cells behind all others. Rules that are walked are for walked.py.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bpfilter.compiler.cells import CELL_BYTES, CELLS_MAP, Cell, Op
+from bpfilter.compiler.cells import CELLS_MAP, Cell, Op
 from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.compiler.edit import Added, Edited, Removed
-from bpfilter.compiler.frame import Frame, lay_out_frame
+from bpfilter.compiler.edit_layout import ChainLayout, IndexLayout, Layout
 from bpfilter.compiler.index.edit import IndexEditor, Row
-from bpfilter.compiler.index.layout import (
-    DESCRIPTOR_BYTES,
-    ORDER_NONE,
-    VIEWS,
-    KeyWords,
-    Tuple,
-)
-from bpfilter.compiler.index.search import INDEX_MAP, Search, verdict
+from bpfilter.compiler.index.layout import DESCRIPTOR_BYTES, VIEWS, KeyWords
+from bpfilter.compiler.index.search import INDEX_MAP, VERDICT_COUNTER, verdict
 from bpfilter.compiler.lower import check_target
-from bpfilter.compiler.shapes import Box, Parts, Recorded, box, pattern, split
-from bpfilter.compiler.views import VIEW_NUMBERS, place_guards
-from bpfilter.dataclass import dataclass
+from bpfilter.compiler.shapes import Box, Parts, Pattern, Recorded, box, pattern, split
+from bpfilter.compiler.views import VIEW_NUMBERS
+from bpfilter.compiler.walked import WalkedCells
 from bpfilter.errors import RefusedError
 from bpfilter.plan import fields
-from bpfilter.rules.model import Family, Hook, Rule, Verdict
+from bpfilter.rules.model import Hook, Jump, Rule, Verdict
 from bpfilter.rules.shapes import Shape
 
 if TYPE_CHECKING:
     from bpfilter.bpf.spec import ProgramSpec
-    from bpfilter.compiler.build import Code
     from bpfilter.compiler.target import Target
-
-
-@dataclass(slots=True)
-class ChainLayout:
-    """A chain that is searched: descriptors, and the orders of the `rows` rules from counter
-    `first` on, `step` apart. `added` are orders of other rules by their counters."""
-
-    name: str
-    descriptors: int
-    first: int
-    rows: int
-    step: int
-    in_front: int
-    hooks: list[str]
-    added: dict[int, int]
-
-    def order(self, counter: int | None) -> int | None:
-        """Give a rule's order; 0 for what stands right before all of them; None if unknown."""
-        if counter is None:
-            return None if self.in_front else 0
-        if counter in self.added:
-            return self.added[counter]
-        number = counter - self.first
-        if number == -1 and self.in_front:
-            return 0
-        return (number + 1) * self.step if 0 <= number < self.rows else None
-
-    def between(self, lowest: int) -> int | None:
-        """Give an order behind one and before the next that may be in use."""
-        following = [order for order in sorted(self.added.values()) if order > lowest]
-        regular = (lowest // self.step + 1) * self.step
-        if regular <= self.rows * self.step:
-            following.append(regular)
-        highest = min(following, default=min(lowest + 2 * self.step, ORDER_NONE))
-        order = (lowest + highest) // 2
-        return order if lowest < order < highest else None
-
-
-@dataclass(slots=True)
-class Layout:
-    """What is kept of a compiled table beside its maps; JSON holds it."""
-
-    family: Family
-    words: dict[str, list[tuple[str, int]]]  # by hook
-    depth: int
-    searching: list[str]
-    counters: int  # of one CPU
-    keys: tuple[int, ...]
-    compared: tuple[int, ...]
-    index: dict[str, int]  # size, bit_numbers, kinds
-    tuples: tuple[Tuple, ...]
-    cells: int  # in the map
-    used: int
-    chains: dict[str, ChainLayout]
-
-    def to_bytes(self) -> bytes:
-        plain = {name: getattr(self, name) for name in _PLAIN}
-        chains = [
-            {name: getattr(chain, name) for name in _CHAIN} for chain in self.chains.values()
-        ]
-        tuples = [(each.masks, each.window_word, each.window_shift) for each in self.tuples]
-        return json.dumps(
-            {**plain, "family": int(self.family), "chains": chains, "tuples": tuples}
-        ).encode()
-
-    @classmethod
-    def of_bytes(cls, data: bytes) -> Layout:
-        raw: dict[str, Any] = json.loads(data)
-        chains = [
-            ChainLayout(**{**each, "added": {int(k): v for k, v in each["added"].items()}})
-            for each in raw["chains"]
-        ]
-        words = {
-            hook: [(name, word) for name, word in each] for hook, each in raw["words"].items()
-        }
-        plain = {name: raw[name] for name in _PLAIN if name not in ("words", "keys", "compared")}
-        return cls(
-            family=Family(raw["family"]),
-            words=words,
-            keys=tuple(raw["keys"]),
-            compared=tuple(raw["compared"]),
-            tuples=tuple(Tuple(tuple(masks), word, by) for masks, word, by in raw["tuples"]),
-            chains={chain.name: chain for chain in chains},
-            **plain,
-        )
-
-    def frame(self) -> Frame:
-        everything = frozenset(word for words in self.words.values() for word in words)
-        return lay_out_frame(everything, self.family, self.depth)
-
-    def code(self, target: Target) -> Code:
-        """Give what the programs are emitted from."""
-        from bpfilter.compiler.build import Code  # as for `programs`
-
-        frame = self.frame()
-        places = frame.places
-        search = Search(
-            size=self.index["size"],
-            counters=self.counters * target.cpus,
-            bit_numbers=self.index["bit_numbers"],
-            kinds=self.index["kinds"],
-            keys=self.keys,
-            compared=self.compared,
-            sport=places.get((fields.SPORT.name, 0)),
-            dport=places.get((fields.DPORT.name, 0)),
-            proto=places.get((fields.PROTO.name, 0)),
-            guards=place_guards(frame, self.family),
-            tuples=self.tuples,
-        )
-        return Code(
-            self.family,
-            frame,
-            {Hook[hook]: frozenset(words) for hook, words in self.words.items()},
-            self.counters,
-            search,
-            frozenset(Hook[hook] for hook in self.searching),
-        )
-
-
-_PLAIN = ("words", "depth", "searching", "counters", "keys", "compared", "index", "cells", "used")
-_CHAIN = ("name", "descriptors", "first", "rows", "step", "in_front", "hooks", "added")
 
 
 class TableEditor:
@@ -181,19 +52,25 @@ class TableEditor:
             done = all(map(editing.remove, removed)) and all(map(editing.add, added))
         except RefusedError:  # said when the whole is compiled
             return None
-        return Edited(editing.layout.to_bytes(), editing.layout.used) if done else None
+        return editing.done() if done else None
 
 
 class _Editing:
     def __init__(self, memory: Mapping[str, memoryview], layout: Layout) -> None:
         self.layout = layout
         self.frame = layout.frame()
-        self.recorded = Recorded(layout.keys, layout.compared, self.frame.places)
-        self.cells = memory[CELLS_MAP]
-        self.index_memory = memory[INDEX_MAP]
-        ports = self.frame.places.get((fields.SPORT.name, 0)) or self.frame.places.get(
-            (fields.DPORT.name, 0)
+        places = self.frame.places
+        doomed = places.get((fields.DOOMED.name, 0))
+        self.recorded = Recorded(layout.keys, layout.compared, places)
+        self.walked = WalkedCells(
+            memory[CELLS_MAP],
+            layout.used,
+            layout.cells,
+            layout.first_counter,
+            doomed.slot if doomed else None,
         )
+        self.index_memory = memory[INDEX_MAP]
+        ports = places.get((fields.SPORT.name, 0)) or places.get((fields.DPORT.name, 0))
         numbers = {slot: number for number, slot in enumerate(layout.keys)}
         self.key = KeyWords(
             len(numbers),
@@ -203,35 +80,76 @@ class _Editing:
         )
         self.index = IndexEditor(self.index_memory, self.key, layout.tuples)
 
+    def done(self) -> Edited:
+        self.layout.used = self.walked.used
+        return Edited(self.layout.to_bytes(), self.walked.used)
+
     def remove(self, gone: Removed) -> bool:
-        chain = self.layout.chains.get(gone.chain)
-        order = None if chain is None else chain.order(gone.counter)
-        if chain is None or not order:
+        chain = self.layout.chains.named(gone.chain)
+        if chain is None or gone.counter == chain.last:
             return False
+        order = chain.index.order(gone.counter) if chain.index else 0
+        if chain.index:
+            chain.index.added.pop(gone.counter, None)
+        if not (chain.index and order):
+            return self.walked.remove(chain.start, gone.counter)
         parts = self._parts(gone.rule, chain)
-        views = None if parts is None else self._views(chain, parts)
-        if views is None:
-            return False
-        chain.added.pop(gone.counter, None)
-        return all(
+        views = None if parts is None else self._views(chain.index, parts)
+        return views is not None and all(
             self.index.remove(at, self._row(seen, order, 0)) for at, seen, _ in views if seen
         )
 
     def add(self, new: Added) -> bool:
-        chain = self.layout.chains.get(new.chain)
-        behind = None if chain is None else chain.order(new.after)
-        order = None if chain is None or behind is None else chain.between(behind)
-        if chain is None or order is None:
+        chain = self.layout.chains.named(new.chain)
+        parts = None if chain is None else self._parts(new.rule, chain)
+        made = None if chain is None or parts is None else self._made(chain, parts, new.counter)
+        if chain is None or parts is None or made is None:
             return False
-        check_target(new.rule)
-        parts = self._parts(new.rule, chain)
-        views = None if parts is None else self._views(chain, parts)
-        if parts is None or views is None:
+        order = chain.index.order(new.after) if chain.index and new.after is not None else 0
+        if chain.index is None or not order:
+            place = self.walked.behind(chain.start, new.after)
+            if place is None:
+                return False
+            if chain.index is None or not self.walked.finds(place):
+                if chain.index:
+                    chain.index.added[new.counter] = 0
+                return self.walked.insert(place, made.cells)
+        return self._insert(chain.index, parts, made, order, new.counter)
+
+    # None if a rule may not be in a chain, or if the programs do not read all that it asks.
+    def _parts(self, rule: Rule, chain: ChainLayout) -> Parts | None:
+        check_target(rule)
+        for match in rule.matches:
+            if match.chains() and not {*chain.hooks}.issubset(match.chains()):
+                return None
+        parts = split(Shape(rule, chain.name, frozenset()), self.layout.family)
+        read = [set(self.layout.words[hook]) for hook in chain.hooks]
+        return parts if all(parts.words <= words for words in read) else None
+
+    # The cells of a rule; None if it may not lead where it does.
+    def _made(self, chain: ChainLayout, parts: Parts, counter: int) -> Pattern | None:
+        made = pattern(parts, self.frame, self.layout.family, self.recorded)
+        made.cells[made.counts].lo = counter
+        target = parts.shape.rule.target
+        if isinstance(target, Jump):
+            called = self.layout.calls(chain, target.chain, target.goto)
+            if called is None:
+                return None
+            made.cells[made.acts].hi = called.start
+        return made
+
+    # Behind the rule of some order.
+    def _insert(
+        self, index: IndexLayout, parts: Parts, made: Pattern, behind: int, counter: int
+    ) -> bool:
+        order = index.between(behind)
+        views = None if order is None else self._views(index, parts)
+        if order is None or views is None:
             return False
-        starts = self._write(chain, parts, order, new.counter)
+        starts = self._write(index, parts, made, order, counter)
         if starts is None:
             return False
-        chain.added[new.counter] = order
+        index.added[counter] = order
         normal, guarded = starts
         for at, seen, view in views:
             if seen is None:
@@ -242,19 +160,13 @@ class _Editing:
                 return False
         return True
 
-    # None if the programs do not read all that a rule asks.
-    def _parts(self, rule: Rule, chain: ChainLayout) -> Parts | None:
-        parts = split(Shape(rule, chain.name, frozenset()), self.layout.family)
-        read = [set(self.layout.words[hook]) for hook in chain.hooks]
-        return parts if all(parts.words <= words for words in read) else None
-
     # For each index of a chain: where its descriptor is, a rule's box, a view of it. None if
     # views that share an index would have to be told apart from now on.
-    def _views(self, chain: ChainLayout, parts: Parts) -> list[tuple[int, Box | None, int]] | None:
+    def _views(self, index: IndexLayout, parts: Parts) -> list[tuple[int, Box | None, int]] | None:
         found: dict[bytes, tuple[int, Box | None, int]] = {}
         for view in range(VIEWS):
             number = view if view in VIEW_NUMBERS else 0
-            at = chain.descriptors + view * DESCRIPTOR_BYTES
+            at = index.descriptors + view * DESCRIPTOR_BYTES
             seen = box(parts, number, self.layout.family, self.recorded)
             descriptor = bytes(self.index_memory[at : at + DESCRIPTOR_BYTES])
             if found.setdefault(descriptor, (at, seen, view))[1] != seen:
@@ -282,23 +194,19 @@ class _Editing:
     # Give where a rule's evaluation goes on, in the view of packets without a guard and in the
     # others. None if there is no room for its cells.
     def _write(
-        self, chain: ChainLayout, parts: Parts, order: int, counter: int
+        self, index: IndexLayout, parts: Parts, made: Pattern, order: int, counter: int
     ) -> tuple[int, int] | None:
-        each = pattern(parts, self.frame, self.layout.family, self.recorded)
         normal = box(parts, 0, self.layout.family, self.recorded)
         whole = normal is not None and normal.whole
         target = parts.shape.rule.target
-        if whole and target in (Verdict("ACCEPT"), Verdict("DROP")):
+        is_verdict = target in (Verdict("ACCEPT"), Verdict("DROP"))
+        if whole and is_verdict and counter <= VERDICT_COUNTER:
             pc = verdict(target == Verdict("ACCEPT"), counter)
             return pc, pc
-        cells = [each.cells[each.acts]] if whole else list(each.cells)
-        cells[0 if whole else each.counts].lo = counter
+        cells = [made.cells[made.acts]] if whole else list(made.cells)
         if not (whole and parts.is_terminal):
-            cells.append(Cell(Op.FIND, lo=order + 1, hi=chain.descriptors))
-        start, end = self.layout.used, self.layout.used + len(cells)
-        if end > self.layout.cells:
+            cells.append(Cell(Op.FIND, lo=order + 1, hi=index.descriptors))
+        start = self.walked.append(cells)
+        if start is None:
             return None
-        packed = b"".join(cell.pack() for cell in cells)
-        self.cells[start * CELL_BYTES : end * CELL_BYTES] = packed
-        self.layout.used = end
-        return (start, start) if whole else (start + each.skip, start + each.skip_to_guard)
+        return (start, start) if whole else (start + made.skip, start + made.skip_to_guard)

@@ -6,26 +6,27 @@ its counter, wherever it has moved; what is new gets one in which nothing counts
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from bpfilter.compiler.edit import Added, Removed
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import SourceError
 from bpfilter.firewall.counters import FIRST_RULE
 from bpfilter.firewall.differences import Hunk, hunks, spliced
+from bpfilter.firewall.equals import with_equals
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import END, Lines, cut, encode
 from bpfilter.firewall.pairing import NONE, left_over, pair
 from bpfilter.firewall.stretch import Stretch
-from bpfilter.rules.model import Jump, Rule
+from bpfilter.rules.model import Rule
 from bpfilter.rules.options import RuleParser
 from bpfilter.source import Span
 
 #: A change of more lines than this is compiled as a whole.
 MOST_LINES = 64
-#: So many are looked for in the text one by one.
+#: So many rules with a match are looked at, for one that tracks.
 _FEW = 8
 
 _START = b"-A %b"
@@ -56,6 +57,7 @@ def change_of(
     if found is None or not _is_same_head(found[0], current, kept):
         return None
     differ = hunks(kept.body, found[1], 2 * MOST_LINES)
+    differ = None if differ is None else with_equals(differ, kept.body, 2 * MOST_LINES)
     if differ is None:
         return None
     if order is None:
@@ -71,13 +73,21 @@ def _kept(before: Lines, body: Stretch) -> Lines:
     return Lines.of(before.head, memoryview(body.text)[body.start : body.end])
 
 
-def _is_same_head(declared: Mapping[bytes, bytes], current: Generation, kept: Lines) -> bool:
+def _is_same_head(declared: list[bytes], current: Generation, kept: Lines) -> bool:
     policies = {encode(chain): encode(policy) for chain, policy in current.policies.items()}
-    own = {encode(chain) for chain in kept.chains()}.difference(policies)
-    kept_as_they_are = all(
-        declared.get(chain, b"-") in (b"-", policy) for chain, policy in policies.items()
+    theirs = kept.head.split(b"\n")[1:-1]
+    if declared == theirs:
+        return True
+    # Most lines are the same, and there may be very many.
+    differ = set(declared).symmetric_difference(theirs)
+    ours = [line[1:].split() for line in declared if line in differ]
+    if len(set(declared)) < len(declared) or any(len(words) < 2 for words in ours):
+        return False
+    own = [words[0] for words in ours if words[0] not in policies]
+    was = {line[1:].split()[0] for line in theirs if line in differ} - policies.keys()
+    return sorted(own) == sorted(was) and all(
+        policy in (b"-", policies.get(chain, policy)) for chain, policy, *_ in ours
     )
-    return kept_as_they_are and own == declared.keys() - policies.keys()
 
 
 class _Making:
@@ -96,11 +106,10 @@ class _Making:
         self.order = order
         self.gone = [line for hunk in differ for line in hunk.gone]
         self.come = [line for hunk in differ for line in hunk.come]
-        self.chains = set(kept.chains())
 
     def change(self) -> Change | None:
         went, came = self._read(self.gone), self._read(self.come)
-        if went is None or came is None or self._has_equals():
+        if went is None or came is None or not self._tracks_as_before(went, came):
             return None
         counters = [at for hunk in self.hunks for at in self._of(hunk.old, len(hunk.gone))]
         source = _paired(self.gone, self.come, went, came)
@@ -128,9 +137,9 @@ class _Making:
     def _of(self, line: int, count: int) -> array[int]:
         return self.order[line : line + count]
 
-    # Chains and rules of some lines; None if any is more than what can go or come alone.
+    # Chains and rules of some lines; None if any does more than append one rule.
     def _read(self, lines: list[bytes]) -> list[tuple[str, Rule]] | None:
-        parser = RuleParser(self.current.family, "filter", self.chains)
+        parser = RuleParser(self.current.family, "filter", _Chains(self.kept))
         found = [self._rule(parser, line) for line in lines]
         read = [each for each in found if each is not None]
         return read if len(read) == len(found) else None
@@ -143,21 +152,33 @@ class _Making:
             return None
         if command is None or command.letter != "A" or len(command.rules) != 1:
             return None
-        if command.chain not in self.chains or not starts_plainly(line, command.chain):
+        if not self.kept.has_chain(command.chain) or not starts_plainly(line, command.chain):
             return None
-        (rule,) = command.rules
-        return (command.chain, rule) if _stands_alone(rule) else None
+        return command.chain, command.rules[0]
 
-    # Of several equal rules the first keeps the first one's counter. Which of them went or came
-    # cannot be told from these lines alone.
-    def _has_equals(self) -> bool:
-        gone = Counter(self.gone)
-        changed = {*self.gone, *self.come}
-        if len(changed) > _FEW:
-            all_lines = Counter(self.kept.rules())
-            return any(all_lines[line] > gone[line] for line in changed)
-        text = self.kept.text
-        return any(text.count(line + b"\n", self.kept.start) > gone[line] for line in changed)
+    # Whether connections are to be tracked if they are now.
+    def _tracks_as_before(
+        self, went: list[tuple[str, Rule]], came: list[tuple[str, Rule]]
+    ) -> bool:
+        if any(_trackers(rule) for _, rule in came):
+            return self.current.needs_conntrack
+        gone = {name for _, rule in went for name in _trackers(rule)}
+        return not gone or any(map(self._stays, gone))
+
+    # Whether a rule with a match that tracks is among the new ones; if not among the first few
+    # lines that look so, it is better told by compiling.
+    def _stays(self, match: str) -> bool:
+        lines = itertools.islice(self._with(b" -m %b " % encode(match)), _FEW)
+        read = self._read(list(lines)) or []
+        return any(_trackers(rule) for _, rule in read)
+
+    def _with(self, part: bytes) -> Iterator[bytes]:
+        text = self.lines.text
+        at = self.lines.start
+        while (at := text.find(part, at)) >= 0:
+            end = text.index(b"\n", at)
+            yield text[text.rindex(b"\n", 0, at) + 1 : end]
+            at = end
 
     def _added(self, came: list[tuple[str, Rule]], order: array[int]) -> Iterator[Added]:
         rules = iter(came)
@@ -178,6 +199,16 @@ class _Making:
         starts = (b"\n" + _START % encode(chain) + end for end in (b" ", b"\n"))
         at = max(text.rfind(start, first, last) for start in starts)
         return None if at < 0 else number - body.number(place, since=at + 1 - body.start)
+
+
+class _Chains:
+    """The chains of a kept text."""
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.lines.has_chain(name)
 
 
 # Lines first, as when counters are carried over (carry.py), then what they mean.
@@ -202,10 +233,5 @@ def starts_plainly(line: bytes, chain: str) -> bool:
     return line == start or line.startswith(start + b" ")
 
 
-# What else of a ruleset may depend on such a rule: chains that are reached, what may be reached
-# from where, whether connections are tracked, whose users are meant.
-def _stands_alone(rule: Rule) -> bool:
-    target = rule.target
-    if isinstance(target, Jump) or (target is not None and target.chains()):
-        return False
-    return not any(match.TRACKS or match.chains() or match.asks_users() for match in rule.matches)
+def _trackers(rule: Rule) -> list[str]:
+    return [match.NAME for match in rule.matches if match.TRACKS]

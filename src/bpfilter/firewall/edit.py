@@ -103,7 +103,13 @@ def _planned(store: Store, given: GivenText, by: Editor) -> _Edit | None:
         base = store.records.base(current)
     except StateError:  # of files that are lost or damaged: said when the rules are compiled
         return None
-    return None if change is None else _Edit(store, current, change, by, layout, base)
+    if change is None or (_asks_users(change) and not store.kernel.owns_netns()):
+        return None
+    return _Edit(store, current, change, by, layout, base)
+
+
+def _asks_users(change: Change) -> bool:
+    return any(match.asks_users() for added in change.added for match in added.rule.matches)
 
 
 def _here(stack: ExitStack, store: Store) -> Target:

@@ -46,10 +46,7 @@ class Lines:
         """Take a kept text. Raises: StateError if it is none."""
         if not (text.startswith(OPENING) and text.endswith(b"\n" + END)):
             raise StateError("the rules in force have lost their text")
-        at = len(OPENING)
-        while text.startswith(b":", at):
-            at = text.index(b"\n", at) + 1
-        return cls(text, at)
+        return cls(text, _first_rule(text, len(OPENING), len(text) - len(END)))
 
     @property
     def head(self) -> bytes:
@@ -80,6 +77,11 @@ class Lines:
         names = (line[1:].split(b" ", 1)[0] for line in self.head.split(b"\n")[1:-1])
         return [name.decode("utf-8", "surrogateescape") for name in names]
 
+    def has_chain(self, name: str) -> bool:
+        """Tell whether there is a chain of that name, without naming all."""
+        declared = b"\n:%b " % encode(name)
+        return name.split() == [name] and self.text.find(declared, 0, self.start) >= 0
+
     def with_counters(self, policies: Sequence[int], rules: Sequence[int]) -> bytes:
         """Give the text with counters where iptables-save -c has them.
 
@@ -94,8 +96,8 @@ class Lines:
         return b"\n".join(declared) + body + END
 
 
-def cut(text: bytes) -> tuple[dict[bytes, bytes], Stretch] | None:
-    """Cut an iptables-save text into its chains, with what it gives as their policies, and a body.
+def cut(text: bytes) -> tuple[list[bytes], Stretch] | None:
+    """Cut an iptables-save text into the lines that declare its chains, and a body.
 
     Of the body it looks at the first line alone, for counters. None if this is not the filter
     table alone, chains first.
@@ -104,19 +106,23 @@ def cut(text: bytes) -> tuple[dict[bytes, bytes], Stretch] | None:
     around = text[:start] + text[end + len(END) :]
     if not 0 <= start < end or any(line[:1] not in b"#" for line in around.split(b"\n")):
         return None
-    at = start + len(OPENING)
-    declared: dict[bytes, bytes] = {}
-    while text.startswith(b":", at):
-        stop = text.index(b"\n", at)
-        name, *policy = text[at + 1 : stop].split()
-        if not policy:
-            return None
-        declared[name] = policy[0]
-        at = stop + 1
+    start += len(OPENING)
+    at = _first_rule(text, start, end)
+    declared = text[start:at].split(b"\n")[:-1]
+    if text.count(b"\n:", start - 1, at) < len(declared):
+        return None
     body = Stretch(text, at, end)
     if body.part(0, 1) == b"[":
         body = Stretch.of(without_counters(bytes(body)))
     return declared, body
+
+
+# Where the line of the first rule begins, with or without counters, or what is behind all.
+def _first_rule(text: bytes, start: int, end: int) -> int:
+    for first in (b"\n-", b"\n["):
+        found = text.find(first, start - 1, end)
+        end = end if found < 0 else found + 1
+    return end
 
 
 def without_counters(body: bytes) -> bytes:

@@ -10,8 +10,10 @@ import pytest
 
 from bpfilter import Family
 from bpfilter.dataclass import replace
+from bpfilter.firewall import counters
+from bpfilter.firewall.carry import Kept, carry
 from bpfilter.firewall.change import MOST_LINES, Change, change_of
-from bpfilter.firewall.counters import FIRST_RULE
+from bpfilter.firewall.counters import FIRST_RULE, PAIR_BYTES
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import END, Lines, encode
 from tests.unit.firewall.test_generation import GENERATION
@@ -107,6 +109,97 @@ def test_an_editor_gets_from_one_to_the_other(seed: int) -> None:
     assert made.lines == lines(new)
 
 
+def carried(old: list[str], new: list[str], order: array[int] | None) -> list[int]:
+    """Give for each new line whose counter it takes over when all is compiled; 0 for nobody's."""
+    numbers = order or range(FIRST_RULE, FIRST_RULE + len(old))
+    values = counters.pack([part for number in numbers for part in (number, 0)])
+    kept = [Kept(lines(rules)) for rules in (old, new)]
+    made = carry(kept[0], kept[1], values, bytes(PAIR_BYTES * len(new)), Family.IPV4)
+    return list(counters.unpack(made)[::2])
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_equal_rules_keep_the_counters_they_have_when_all_is_compiled(seed: int) -> None:
+    rng = random.Random(seed)
+    old = [rule(rng.randrange(8), rng.choice(["INPUT", "own"])) for n in range(40)]
+    new = list(old)
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(len(new))
+        match rng.randrange(3):
+            case 0:
+                new[at] = rule(rng.randrange(8))
+            case 1:
+                del new[at]
+            case _:
+                new.insert(at, rule(rng.randrange(8)))
+    order = None
+    if seed % 2:
+        order = array("I", rng.sample(range(FIRST_RULE, FIRST_RULE + len(old)), len(old)))
+    made = change(old, new, order)
+    assert made is not None
+    for number, counter in zip(carried(old, new, order), made.order, strict=True):
+        assert counter == number if number else counter in made.fresh
+    after = counted(new, made.order)
+    assert edited(counted(old, order), made) == {
+        chain: [number for number, _ in rules] for chain, rules in after.items()
+    }
+    assert made.lines == lines(new)
+
+
+def test_too_many_take_over_another_counter() -> None:
+    old = [rule(1)] * 3 * MOST_LINES
+    assert change(old, old[1:]) is not None, "the last one goes"
+    assert change([*old, rule(2)], [rule(2), *old]) is not None
+    assert change([rule(1), rule(2), *old], [rule(2), *old]) is None
+    few = [rule(number) for number in range(9)]
+    assert change([*few, *few], few) is not None
+    made = change([*few, rule(10), *few], [rule(10), *few])
+    assert made is not None
+    assert len(made.added) == len(few)
+
+
+TRACKS = "-A INPUT -m conntrack --ctstate NEW"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_edit"),
+    [
+        ([TRACKS, rule(1)], [TRACKS, rule(1), TRACKS + " -j DROP"], True),
+        ([TRACKS, rule(1), TRACKS + " -j DROP"], [TRACKS, rule(1)], True),
+        ([TRACKS, rule(1)], ["-A INPUT -m state --state NEW", rule(1)], True),
+        ([TRACKS, "-A INPUT -m state --state NEW"], [TRACKS], False),
+        ([TRACKS, rule(1)], [rule(1)], False),
+        ([TRACKS, rule(1)], [rule(1), TRACKS], True),
+        (
+            [TRACKS, '-A INPUT -m comment --comment " -m conntrack "'],
+            ['-A INPUT -m comment --comment " -m conntrack "'],
+            False,
+        ),
+    ],
+)
+def test_connections_are_tracked_as_before(old: list[str], new: list[str], is_edit: bool) -> None:
+    assert (change(old, new, needs_conntrack=True) is not None) == is_edit
+
+
+def test_connections_that_are_not_tracked_yet() -> None:
+    assert change([rule(1)], [rule(1), TRACKS], needs_conntrack=False) is None
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        "-A INPUT -j own",
+        "-A INPUT -g own",
+        "-A OUTPUT -m owner --uid-owner 5",
+        "-A OUTPUT -j RETURN",
+    ],
+)
+def test_rules_that_the_editor_judges(new: str) -> None:
+    made = change([rule(1)], [rule(1), new])
+    assert made is not None
+    assert len(made.added) == 1
+
+
 def test_counters_of_rules_that_went_are_used_again() -> None:
     old, new = [rule(1), rule(2)], [rule(1), rule(3)]
     made = change(old, new, free=(FIRST_RULE + 2, FIRST_RULE + 7), unused=FIRST_RULE + 8)
@@ -134,13 +227,9 @@ def test_nothing_differs() -> None:
 @pytest.mark.parametrize(
     "new",
     [
-        pytest.param([rule(1), rule(2), rule(2), rule(2)], id="one more alike"),
-        pytest.param([rule(2)], id="one of two alike"),
-        pytest.param([rule(1), rule(2), "-A INPUT -j own"], id="a jump"),
-        pytest.param([rule(1), rule(2), "-A INPUT -m conntrack --ctstate NEW"], id="tracking"),
-        pytest.param([rule(1), rule(2), "-A OUTPUT -m owner --uid-owner 5"], id="users"),
         pytest.param([rule(1), rule(2), "-A gone -s 1.1.1.1"], id="no such chain"),
         pytest.param([rule(1), rule(2), "-A INPUT -j gone"], id="no such target"),
+        pytest.param([rule(1), rule(2), "-A INPUT -j own -g own"], id="no rule"),
         pytest.param([rule(1), rule(2), "-A INPUT -s 1.1.1.1,2.2.2.2"], id="two rules"),
         pytest.param([rule(1), rule(2), "-I INPUT -s 1.1.1.1"], id="no -A"),
         pytest.param([rule(1), rule(2), "-s 1.1.1.1 -A INPUT"], id="-A elsewhere"),
@@ -164,6 +253,9 @@ def test_more_than_a_few_rules(new: list[str]) -> None:
         (":INPUT DROP [0:0]\n", False),
         (":own - [0:0]\n:more - [0:0]\n", False),
         (":own\n", False),
+        (":own - [0:0]\n:own - [0:0]\n", False),
+        (":own - [0:0]\n:own -\n", False),
+        (":ow - [0:0]\n", False),
         ("", False),
     ],
 )
@@ -184,6 +276,7 @@ def test_chains_and_policies_have_to_be_the_same(head: str, same: bool) -> None:
         b"*nat\nCOMMIT\n*filter\n:own - [0:0]\nCOMMIT\n",
         b"*filter\n:own - [0:0]\nCOMMIT\n*nat\nCOMMIT\n",
         b"x*filter\n:own - [0:0]\nCOMMIT\n",
+        b"*filter\n:own - [0:0]\n# comment\n-A INPUT\nCOMMIT\n",
     ],
 )
 def test_what_is_no_filter_table_alone(text: bytes) -> None:
