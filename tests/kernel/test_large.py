@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 
 from bpfilter.btf.query import KernelTypes
+from bpfilter.compiler.index import tuples
+from bpfilter.compiler.index.layout import BATCH
+from bpfilter.compiler.steps import Steps
 from bpfilter.compiler.target import Target
 from bpfilter.kernel.linux import LinuxKernel
 from bpfilter.rules.model import Hook
@@ -54,6 +57,8 @@ SEED = int(os.environ.get("BPFILTER_SEED", random.SystemRandom().randrange(1 << 
 PACKETS = 32_000
 #: Instructions, at most: to read a packet and evaluate what is not searched, and for a step.
 READING, A_STEP = 800, 80
+#: Of a million that the verifier would walk, with as many tuples as there may be.
+MOST_VERIFIED = 300_000
 OF = {theme.name: theme for theme in THEMES}
 
 both_families = pytest.mark.parametrize("version", [4, 6])
@@ -203,3 +208,26 @@ def test_an_empty_child_behind_two_cuts(kernel: LinuxKernel, target: Target) -> 
     large = compile_large(ruleset, target)
     with loaded(kernel, large.compiled, target) as runs:
         assert not Comparison(runs, ruleset, packets).differences()
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+@pytest.mark.parametrize("may_goto", [True, False])
+def test_many_batches_on_every_kind_of_loop(
+    kernel: LinuxKernel,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    may_goto: bool,
+    forgets: bool,
+) -> None:
+    """As many tuples as there may be, with the loops of kernels that lack what this one has."""
+    monkeypatch.setattr(Steps, "of", lambda b, iterator, _: Steps(b, iterator, may_goto, forgets))
+    for price in ("GATHER_NS", "VISIT_NS", "RUN_ROWS"):
+        monkeypatch.setattr(tuples, price, 0.01)
+    ruleset, packets = draw(OF["nested"], 4, SEED, 3000, 6000)
+    large = compile_large(ruleset, target)
+    assert len(large.search.tuples) > 2 * BATCH
+    with loaded(kernel, large.compiled, target) as runs:
+        verified = runs.loaded.programs[Hook.FORWARD].info().verified_insns
+        assert verified < MOST_VERIFIED, f"{verified} instructions were walked"
+        found = Comparison(runs, ruleset, packets).differences()
+    assert not found, "\n".join([f"BPFILTER_SEED={SEED}", *found])
