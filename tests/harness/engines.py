@@ -176,14 +176,13 @@ def _on_the_way_to(text: str, rng: random.Random) -> Iterator[str]:
     missing, twice = set(changed[::2]), dict.fromkeys(changed[1::2], "")
     for number in twice:
         twice[number] = rng.choice((lines[number], lines[rng.choice(rules)]))
-    for number in [*changed, None]:
+    for number in (*changed, -1):
         yield "".join(
             twice.get(at, "") + (line if at not in missing else "")
             for at, line in enumerate(lines)
         )
-        if number is not None:
-            missing.discard(number)
-            twice.pop(number, None)
+        missing.discard(number)
+        twice.pop(number, None)
 
 
 def remove_leftovers(done: int | None = None) -> None:
