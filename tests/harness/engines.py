@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 from unittest import mock
@@ -114,7 +115,7 @@ class BpfEngine:
         most = 0 if ":INPUT DROP" in text else straight.MOST_CELLS
         try:
             with mock.patch.object(straight, "MOST_CELLS", most):
-                firewall.apply(parse_saved(text, "random", family))
+                self._enforce(firewall, text, family)
         except Error as error:
             raise Refused("\n".join([str(error), *getattr(error, "__notes__", ())])) from error
         except Exception as error:  # a bug is a finding as well, with its rules and seed
@@ -152,16 +153,36 @@ class EditedEngine(LargeEngine):
 
     name = "bpfilter edited"
 
+    def __init__(self) -> None:
+        self.changes = self.in_place = 0
+
     def _enforce(self, firewall: Firewall, text: str, family: Family) -> None:
-        lines = text.splitlines(keepends=True)
-        rules = [number for number, line in enumerate(lines) if line.startswith("-A ")]
-        rng = random.Random(text)
-        left_out = set(rng.sample(rules, min(3, len(rules))))
-        before = [line for number, line in enumerate(lines) if number not in left_out]
-        if rules:
-            before.insert(rng.choice(rules), lines[rng.choice(rules)])
-        super()._enforce(firewall, "".join(before), family)
-        super()._enforce(firewall, text, family)
+        lineage = ""
+        for each in _on_the_way_to(text, random.Random(text)):
+            super()._enforce(firewall, each, family)
+            generation = firewall.generation(family)
+            assert generation is not None
+            self.changes += lineage != ""
+            self.in_place += lineage == generation.lineage
+            lineage = generation.lineage
+
+
+def _on_the_way_to(text: str, rng: random.Random) -> Iterator[str]:
+    """Give a text in which some lines are missing, and some are there once more; then, one
+    after the other, what is right."""
+    lines = text.splitlines(keepends=True)
+    rules = [number for number, line in enumerate(lines) if line.startswith("-A ")]
+    changed = rng.sample(rules, min(6, len(rules)))
+    missing, twice = set(changed[::2]), dict.fromkeys(changed[1::2], "")
+    for number in twice:
+        twice[number] = rng.choice((lines[number], lines[rng.choice(rules)]))
+    for number in (*changed, -1):
+        yield "".join(
+            twice.get(at, "") + (line if at not in missing else "")
+            for at, line in enumerate(lines)
+        )
+        missing.discard(number)
+        twice.pop(number, None)
 
 
 def remove_leftovers(done: int | None = None) -> None:

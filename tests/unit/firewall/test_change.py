@@ -255,6 +255,7 @@ def test_more_than_a_few_rules(new: list[str]) -> None:
         (":own\n", False),
         (":own - [0:0]\n:own - [0:0]\n", False),
         (":own - [0:0]\n:own -\n", False),
+        (":own -\n:own - [1:1]\n", False),
         (":ow - [0:0]\n", False),
         ("", False),
     ],
@@ -276,7 +277,7 @@ def test_chains_and_policies_have_to_be_the_same(head: str, same: bool) -> None:
         b"*nat\nCOMMIT\n*filter\n:own - [0:0]\nCOMMIT\n",
         b"*filter\n:own - [0:0]\nCOMMIT\n*nat\nCOMMIT\n",
         b"x*filter\n:own - [0:0]\nCOMMIT\n",
-        b"*filter\n:own - [0:0]\n# comment\n-A INPUT\nCOMMIT\n",
+        b"*filter\n:own - [0:0]\nxINPUT DROP\n-A INPUT -j DROP\nCOMMIT\n",
     ],
 )
 def test_what_is_no_filter_table_alone(text: bytes) -> None:

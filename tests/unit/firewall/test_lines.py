@@ -27,6 +27,8 @@ def test_head_and_body() -> None:
     assert lines.head.decode() == HEAD
     assert lines.rules() == [b"-A INPUT", b"-A own -s 1.1.1.1/32"]
     assert lines.chains() == ["INPUT", "FORWARD", "OUTPUT", "own"]
+    assert [lines.has_chain(name) for name in ("INPUT", "own", "ow")] == [True, True, False]
+    assert not any(map(lines.has_chain, ("own -", "INPUT DROP", "", "own\n:INPUT")))
     assert Lines.of_text(lines.text) == lines
     assert table(lines.text) == table(text)
     counted = lines.with_counters([7, 8, 9, 10, 0, 0], [3, 4, 1, 2])

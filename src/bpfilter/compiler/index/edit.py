@@ -66,12 +66,13 @@ class IndexEditor:
         return False
 
     def remove(self, descriptor: int, row: Row) -> bool:
-        """Make a row's records void. False if it has left out others, or is nowhere."""
+        """Make a row's records void. False if others were left out for it, or if it is nowhere,
+        though there is none that it could have been left out for."""
         fields = layout.DESCRIPTOR.unpack_from(self.memory, descriptor)
         hiders = struct.unpack_from(f"={fields[4]}I", self.memory, fields[3])
         if row.order in hiders:
             return False
-        found = False
+        found = min(hiders, default=row.order) < row.order
         for number in self._tuples(descriptor, row):
             for path in self._paths(descriptor, number, row):
                 for at in self._records(path[-1]):

@@ -181,6 +181,24 @@ def test_a_run_grows_long() -> None:
         assert built.first(packet, 400) is None
 
 
+def test_rows_that_are_left_out_may_go_but_not_what_hides_them() -> None:
+    rows = hosts(40, np.random.default_rng(1))
+    rows.hides[:] = False
+    built = build(rows, IPV4, ROOM)
+    again = rows.take(np.arange(39, 40))
+    again.order[:] = rows.order[39] + np.uint32(1)
+    editor = IndexEditor(memoryview(built.memory), IPV4)
+    assert not editor.remove(built.descriptor, row_of(again, 0)), "it is nowhere"
+    rows.hides[:] = True
+    both = rows.take(np.r_[np.arange(40), np.full(20, 39)])
+    both.order = np.arange(60).astype(np.uint32)
+    built = build(both, IPV4, ROOM)
+    editor = IndexEditor(memoryview(built.memory), IPV4)
+    assert editor.remove(built.descriptor, row_of(both, 50))
+    assert not editor.remove(built.descriptor, row_of(both, 39))
+    assert editor.remove(built.descriptor, row_of(both, 38))
+
+
 def test_no_room_is_told() -> None:
     rows = hosts(200, np.random.default_rng(1))
     built = build(rows, IPV4, reserve=0)
