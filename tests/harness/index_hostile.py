@@ -65,6 +65,19 @@ def masks(n: int, random: Generator) -> Rows:
     return rows
 
 
+def holes(n: int, random: Generator) -> Rows:
+    """Masks of few bits with gaps between them, so that cuts look at bits that are not asked."""
+    rows = rows_of(everything(n))
+    some = random.integers(0, 1 << 32, (3, 40, 2), dtype=np.uint32)
+    masks = some[0] & some[1] & some[2]
+    which = random.integers(0, 40, (2, n))
+    rows.masks[:, :2] = np.column_stack([masks[which[0], 0], masks[which[1], 1]])
+    rows.masks[random.random((n, 3)) < 0.4] = 0
+    near = random.integers(0, 1 << 32, (30, 2), dtype=np.uint32)
+    rows.values[:, :2] = near[random.integers(0, 30, n)] & rows.masks[:, :2]
+    return rows
+
+
 def one_bucket(n: int, random: Generator) -> Rows:
     """One host, with many ports or ranges of them, and few more."""
     boxes = everything(n)

@@ -92,6 +92,13 @@ def test_verdicts_and_counters(
     assert not found, "\n".join([f"BPFILTER_SEED={SEED}", *found])
 
 
+@pytest.mark.parametrize("seed", [2, 8])
+def test_masks_with_gaps_do_not_hide_rules(kernel: LinuxKernel, target: Target, seed: int) -> None:
+    """Cuts gave rules to children whose packets they do not match, where they hid others."""
+    found = compare(kernel, target, OF["holes"], 4, seed, PACKETS)
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [

@@ -124,7 +124,12 @@ def _kept(
         keys=search.keys,
         compared=search.compared,
         tuples=search.tuples,
-        index={"size": search.size, "bit_numbers": search.bit_numbers, "kinds": search.kinds},
+        index={
+            "size": search.size,
+            "bit_numbers": search.bit_numbers,
+            "forms": search.forms,
+            "kinds": search.kinds,
+        },
         cells=cells,
         used=layout.number,
         chains=Chains.of(_chain_layouts(layout, leads_to, edges, depth_of)),

@@ -198,7 +198,8 @@ class BulkLayout:
         search = Search(
             size=len(index),
             counters=self.counters,
-            kinds=blob.kinds[0],
+            forms=blob.forms.offset,
+            kinds=blob.kinds.offset,
             bit_numbers=bit_numbers,
             keys=self.recorded.keys,
             compared=self.recorded.compared,
@@ -263,7 +264,7 @@ class BulkLayout:
                 pc, hides = self._continues(number, each, seen, view, rows)
                 builder.add(self.shapes[number], seen, rows, pc, hides)
         made = builder.rows()
-        made.kind = self.kinds.numbers(made)
+        self.kinds.number(made)
         return made
 
     def _key_words(self) -> KeyWords:

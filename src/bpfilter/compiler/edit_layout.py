@@ -150,7 +150,7 @@ class Layout:
     keys: tuple[int, ...]
     compared: tuple[int, ...]
     tuples: tuple[Tuple, ...]
-    index: dict[str, int]  # size, bit_numbers, kinds
+    index: dict[str, int]  # size, bit_numbers, forms, kinds
     cells: int  # in the map
     used: int
     chains: Chains
@@ -193,6 +193,7 @@ class Layout:
             size=self.index["size"],
             counters=self.counters * target.cpus,
             bit_numbers=self.index["bit_numbers"],
+            forms=self.index["forms"],
             kinds=self.index["kinds"],
             keys=self.keys,
             compared=self.compared,

@@ -137,5 +137,6 @@ class RowsBuilder:
             dports=self.ports[1, here],
             proto=self.proto[here],
             hides=self.hides[here],
+            form=np.zeros(int(here.sum()), np.uint16),
             kind=np.zeros(int(here.sum()), np.uint16),
         )

@@ -9,7 +9,7 @@ from bpfilter.dataclass import asdict, dataclass
 from bpfilter.errors import StateError
 from bpfilter.rules.model import Family
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,10 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
         "{",
         "[]",
         "{}",
-        '{"version": 2}',
+        '{"version": 3}',
         '{"version": 99}',
         '"x"',
-        '{"version": 2, "a": 2}',
+        '{"version": 3, "a": 2}',
         "\0",
     ],
 )

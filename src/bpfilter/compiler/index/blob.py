@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bpfilter.compiler.index.layout import DESCRIPTOR_BYTES, HEADER, HEADER_BYTES, MAGIC, SIZE_MAX
+from bpfilter.compiler.index.layout import (
+    DESCRIPTOR_BYTES,
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    SIZE_MAX,
+    Pool,
+)
 from bpfilter.errors import BuildError
 
 #: Where every array starts at least: a structure then lies in one cache line where it can.
@@ -21,8 +28,8 @@ class Blob:
         self._chunks: list[tuple[int, NDArray[Any]]] = []
         self._size = HEADER_BYTES
         self._reserved = 0
-        #: Offset and number of the kinds of records, and how many there is room for.
-        self.kinds = (0, 0, 0)
+        #: The kinds and forms of records.
+        self.kinds = self.forms = Pool(0, 0, 0)
 
     @property
     def size(self) -> int:
@@ -67,7 +74,7 @@ class Blob:
         """Give it all: header, arrays, room."""
         memory = bytearray(self.total)
         view = np.frombuffer(memory, np.uint8)
-        HEADER.pack_into(memory, 0, MAGIC, self._size, self.total, *self.kinds)
+        HEADER.pack_into(memory, 0, MAGIC, self._size, self.total, *self.kinds, *self.forms)
         for offset, array in self._chunks:
             view[offset : offset + array.nbytes] = array.reshape(-1).view(np.uint8)
         return memory

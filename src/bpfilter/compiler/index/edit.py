@@ -2,7 +2,7 @@
 
 What is changed is a copy that no packet is searched in yet. A run grows by being written
 again behind everything else, where the builder has left room (layout.py's header); a record
-goes by getting a kind that nothing matches, since runs may be shared.
+goes by getting a form that nothing matches, since runs may be shared.
 
 A row is put into the most telling tuple whose masks are part of its own, if the chain has a
 table for it. It has one for the tuple that tests nothing, the last, in any case.
@@ -14,13 +14,13 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.layout import FILTER_BITS, Entry, KeyWords, Tuple
+from bpfilter.compiler.index.layout import FILTER_BITS, Entry, KeyWords, Pool, Tuple
 from bpfilter.dataclass import dataclass
 
 #: A row that is in more runs than this is better put in by building the index anew.
 MAX_RUNS = 64
-#: The number of the kind that no packet matches: its mask is empty, a record's value is not.
-VOID_KIND = 0
+#: The number of the form that asks nothing: no packet matches it with a value other than 0.
+VOID_FORM = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,15 @@ class IndexEditor:
         self.memory = memory
         self.key = key
         self.tuples = tuples
-        _, self.free, self.end, self.kinds, self.kinds_number, self.kinds_room = (
-            layout.HEADER.unpack_from(memory)
-        )
+        _, self.free, self.end, *pools = layout.HEADER.unpack_from(memory)
+        self.kinds, self.forms = Pool(*pools[:3]), Pool(*pools[3:])
         self.free = -(-self.free // layout.UNIT) * layout.UNIT
 
     def insert(self, descriptor: int, row: Row) -> bool:
         """Put a row in one view's index; if False, the index may be half changed."""
-        kind = self._kind(row)
-        if kind is None:
+        record = self._record(row)
+        if record is None:
             return False
-        record = self._record(row, kind)
         for number in self._tuples(descriptor, row):
             paths = list(self._paths(descriptor, number, row))
             if len(paths) <= MAX_RUNS:
@@ -76,11 +74,10 @@ class IndexEditor:
         for number in self._tuples(descriptor, row):
             for path in self._paths(descriptor, number, row):
                 for at in self._records(path[-1]):
-                    order, pc = layout.RECORD_HEAD.unpack_from(self.memory, at)
+                    order, pc, _ = layout.RECORD_HEAD.unpack_from(self.memory, at)
                     if order >> 8 == row.order:
-                        order = order & ~0xFF | VOID_KIND >> 8
-                        pc = pc & ~0xFF | VOID_KIND & 0xFF
-                        struct.pack_into("=III", self.memory, at, order, pc, 1)
+                        head = layout.RECORD_HEAD.pack(order, pc, VOID_FORM)
+                        self.memory[at : at + len(head) + 4] = head + struct.pack("=I", 1)
                         found = True
         return found
 
@@ -142,30 +139,36 @@ class IndexEditor:
 
     # What is changed
 
-    def _kind(self, row: Row) -> int | None:
+    # None if there is no room for its form or its kind.
+    def _record(self, row: Row) -> bytes | None:
         masks = [row.masks[word] for word in self.key.compared]
         masks += [0] * (layout.COMPARED_MAX - len(masks))
         ports = [row.sports, row.dports]
         if self.key.ports in self.key.compared:
             ports = [(0, 0xFFFF) if low == high else (low, high) for low, high in ports]
-        packed = layout.KIND.pack(*masks, *ports[0], *ports[1], row.proto)
-        size = layout.KIND_BYTES
-        kinds = bytes(self.memory[self.kinds : self.kinds + self.kinds_number * size])
-        at = kinds.find(packed, size)
-        while at > 0 and at % size:
-            at = kinds.find(packed, at + 1)
-        if at > 0:
-            return at // size
-        if self.kinds_number == self.kinds_room:
+        form, self.forms = self._pooled(self.forms, layout.FORM.pack(*masks))
+        asked = layout.KIND.pack(*ports[0], *ports[1], row.proto)
+        kind, self.kinds = self._pooled(self.kinds, asked)
+        if form is None or kind is None:
             return None
-        self.memory[self.kinds + len(kinds) : self.kinds + len(kinds) + size] = packed
-        self.kinds_number += 1
-        return int(self.kinds_number) - 1
-
-    def _record(self, row: Row, kind: int) -> bytes:
         values = [row.values[word] for word in self.key.compared]
-        head = layout.RECORD_HEAD.pack(row.order << 8 | kind >> 8, row.pc << 8 | kind & 0xFF)
+        head = layout.RECORD_HEAD.pack(row.order << 8 | kind >> 8, row.pc << 8 | kind & 0xFF, form)
         return head + struct.pack(f"={len(values)}I", *values)
+
+    # The number of a structure, and the pool that then has it.
+    def _pooled(self, pool: Pool, packed: bytes) -> tuple[int | None, Pool]:
+        size = len(packed)
+        there = bytes(self.memory[pool.offset : pool.offset + pool.number * size])
+        at = there.find(packed)
+        while at >= 0 and at % size:
+            at = there.find(packed, at + 1)
+        if at >= 0:
+            return at // size, pool
+        if pool.number == pool.room:
+            return None, pool
+        end = pool.offset + len(there)
+        self.memory[end : end + size] = packed
+        return pool.number, pool._replace(number=pool.number + 1)
 
     # Write a run again, with one record more; give how many steps it takes more, 0 if there
     # is no room.
@@ -216,16 +219,8 @@ class IndexEditor:
                 layout.SET.pack_into(self.memory, at, searched)
 
     def _save(self) -> None:
-        layout.HEADER.pack_into(
-            self.memory,
-            0,
-            layout.MAGIC,
-            self.free,
-            self.end,
-            self.kinds,
-            self.kinds_number,
-            self.kinds_room,
-        )
+        counts = (self.free, self.end, *self.kinds, *self.forms)
+        layout.HEADER.pack_into(self.memory, 0, layout.MAGIC, *counts)
 
 
 def _steps(count: int) -> int:

@@ -16,8 +16,8 @@ may match. Numbers below are offsets in the structure.
 
 Header (64 bytes, at 0; nothing in it is read by the search, but for the empty entries):
     0 u32 MAGIC | 4 u32 free: offset of the first free byte | 8 u32 size: end of the room for
-    edits | 12 u32 offset of the kinds | 16 u32 number of kinds | 20 u32 kinds there is room for |
-    32 empty entries: those of tuples that a chain has no table for
+    edits | 12, 24: of the kinds, of the forms: u32 offset | u32 number | u32 how many there is
+    room for | 48 empty entries: those of tuples that a chain has no table for
 Descriptor (64 bytes, 64-aligned; a chain has VIEWS in a row):
     0 u64 tuples that are in use, a set | 8 u32 end_pc | 12 u32 offset of tables | 16 u32 offset
     of hiders | 20 u32 number of hiders
@@ -32,12 +32,14 @@ Entry (u64, 8-aligned): 0 empty, or
     the next is that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
 Long run: 8 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
     then the records.
-Record (8 + 4 * R bytes), small, so that many of them fit the processor's caches:
-    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 value[R]
+Record (12 + 4 * R bytes), small, so that many of them fit the processor's caches:
+    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 form | 12 u32 value[R]
     of the R <= 3 key words that records compare.
-Kind (32 bytes; one table for all records, which are of few kinds):
-    0 u32 mask[3] of these words | 12 u16 lowest, 14 u16 highest source port | 16 u16 lowest,
-    18 u16 highest destination port | 20 u8 protocol, 0 is any | 21 11x
+Form (16 bytes): u32 mask[3] of these words. There are so few that they stay in the nearest
+    cache; most records are ruled out by them.
+Kind (16 bytes): what is asked of packets whose words are as they should be.
+    0 u16 lowest, 2 u16 highest source port | 4 u16 lowest, 6 u16 highest destination port |
+    8 u8 protocol, 0 is any | 9 7x
 Hiders: u32 orders, ascending, of rules that others were left out for (edit.py).
 """
 
@@ -45,6 +47,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from bpfilter.dataclass import dataclass
 
@@ -77,26 +80,28 @@ MULTIPLIERS = (
 U64 = (1 << 64) - 1
 
 MAGIC = 0x62706978
-HEADER = struct.Struct("=IIIIII40x")
+HEADER = struct.Struct("=IIIIIIIII28x")
 DESCRIPTOR = struct.Struct("=QIIII40x")
 SET = struct.Struct("=Q")
 TABLE = struct.Struct("=III4x")
 ENTRY = struct.Struct("=Q")
 LONG_RUN = struct.Struct("=II")
-RECORD_HEAD = struct.Struct("=II")
-KIND = struct.Struct("=IIIHHHHB11x")
+RECORD_HEAD = struct.Struct("=III")
+FORM = struct.Struct("=III4x")
+KIND = struct.Struct("=HHHHB7x")
 
 HEADER_BYTES = HEADER.size
 DESCRIPTOR_BYTES = DESCRIPTOR.size
 TABLE_BYTES = TABLE.size
 ENTRY_BYTES = ENTRY.size
 #: Where entries are that lead nowhere; `EMPTY_SHIFT` selects among two of them.
-EMPTY, EMPTY_SHIFT = 32, 63
+EMPTY, EMPTY_SHIFT = 48, 63
+FORM_BYTES = FORM.size
 KIND_BYTES = KIND.size
 #: Words that records compare, at most.
 COMPARED_MAX = 3
-#: The number of a kind has 16 bits.
-KINDS_MAX = 1 << 16
+#: The number of a kind has 16 bits; of as many forms none would stay in a cache.
+KINDS_MAX = FORMS_MAX = 1 << 16
 #: What entries count in.
 UNIT = 4
 #: The number of a unit has 26 bits.
@@ -137,6 +142,14 @@ class KeyWords:
     @property
     def record_bytes(self) -> int:
         return RECORD_HEAD.size + 4 * len(self.compared)
+
+
+class Pool(NamedTuple):
+    """Structures of one size: where they are, how many, and how many there is room for."""
+
+    offset: int
+    number: int
+    room: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bpfilter.asm.insn import R2, R3, R4, R5, R6, R7, Size
-from bpfilter.compiler.index.layout import KIND_BYTES, RECORD_HEAD
+from bpfilter.compiler.index.layout import FORM_BYTES, KIND_BYTES, RECORD_HEAD
 from bpfilter.compiler.index.operations import BEST, BEST_CELL, FROM, Operations
 from bpfilter.compiler.index.search import INDEX_MAP
+
+#: Where a record has the number of its form.
+FORM_AT = 8
 
 
 class RecordEmitter(Operations):
@@ -13,23 +16,13 @@ class RecordEmitter(Operations):
 
     def _record(self, other: str) -> None:
         # R0 and R1 are kept
-        b, search = self.b, self.search
-        b.load(R2, R7, 0, Size.W)
-        b.mov(R3, R2)
+        b = self.b
+        b.load(R3, R7, 0, Size.W)
         b.rsh(R3, 8)
         self._load(R4, BEST)
         b.jge(R3, R4, "visited")
         self._load(R4, FROM)
         b.jlt(R3, R4, other)
-        b.load(R5, R7, 4, Size.W)
-        b.and_(R2, 0xFF)
-        b.lsh(R2, 8)
-        b.and_(R5, 0xFF)
-        b.or_(R2, R5)
-        b.lsh(R2, KIND_BYTES.bit_length() - 1)
-        b.jgt(R2, search.size - search.kinds - KIND_BYTES, "drop_now")
-        b.load_map_value(R4, INDEX_MAP, search.kinds)
-        b.add(R4, R2)
         self._compare_words(other)
         self._compare_ports(other)
         b.load(R3, R7, 0, Size.W)
@@ -40,10 +33,12 @@ class RecordEmitter(Operations):
         self._store(BEST, R3)
         b.jump("visited")
 
-    # Of the record R7 with the kind R4. All words first, then the rest: two branches are
-    # foreseen better than seven.
+    # All words of the record R7 first, then the rest: two branches are foreseen better than
+    # seven.
     def _compare_words(self, other: str) -> None:
         b = self.b
+        b.load(R2, R7, FORM_AT, Size.W)
+        self._pooled(self.search.forms, FORM_BYTES)
         for number, slot in enumerate(self.search.compared):
             into = R5 if number == 0 else R2
             self._word(into, slot)
@@ -56,10 +51,25 @@ class RecordEmitter(Operations):
         if self.search.compared:
             b.jne(R5, 0, other)
 
+    # R4 = the R2th structure of a pool
+    def _pooled(self, offset: int, size: int) -> None:
+        b = self.b
+        b.lsh(R2, size.bit_length() - 1)
+        b.jgt(R2, self.search.size - offset - size, "drop_now")
+        b.load_map_value(R4, INDEX_MAP, offset)
+        b.add(R4, R2)
+
     def _compare_ports(self, other: str) -> None:
         b, search = self.b, self.search
+        b.load(R2, R7, 0, Size.W)
+        b.and_(R2, 0xFF)
+        b.lsh(R2, 8)
+        b.load(R5, R7, 4, Size.W)
+        b.and_(R5, 0xFF)
+        b.or_(R2, R5)
+        self._pooled(search.kinds, KIND_BYTES)
         b.mov(R3, 0)
-        for place, low in ((search.sport, 12), (search.dport, 16)):
+        for place, low in ((search.sport, 0), (search.dport, 4)):
             if place is not None:
                 # the highest bit tells that one of two differences is negative
                 self._field(R5, place)
@@ -73,7 +83,7 @@ class RecordEmitter(Operations):
         b.rsh(R3, 63)
         if search.proto is not None:
             # any protocol is 0, and so is then the product
-            b.load(R5, R4, 20, Size.B)
+            b.load(R5, R4, 8, Size.B)
             self._field(R2, search.proto)
             b.xor(R2, R5)
             b.mul(R2, R5)

@@ -38,7 +38,8 @@ class Rows:
     dports: U16  # [n, 2]
     proto: U8
     hides: Bools
-    kind: U16  # of the record, kinds.py
+    form: U16  # of the record, kinds.py
+    kind: U16
 
     def __len__(self) -> int:
         return len(self.order)

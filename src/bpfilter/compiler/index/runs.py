@@ -18,10 +18,11 @@ def records_of(rows: Rows, words: KeyWords) -> U32:
     """Give the record of each row, as u32s."""
     kind = rows.kind.astype(np.uint32)
     out = np.empty((len(rows), words.record_bytes // 4), np.uint32)
+    out[:, 2] = rows.form
     out[:, 0] = rows.order << np.uint32(ORDER_AT) | kind >> np.uint32(8)
     out[:, 1] = rows.pc << np.uint32(8) | kind & np.uint32(0xFF)
     for number, word in enumerate(words.compared):
-        out[:, 2 + number] = rows.values[:, word]
+        out[:, 3 + number] = rows.values[:, word]
     return out
 
 

@@ -31,7 +31,8 @@ class Search:
     size: int  # bytes of the index map
     counters: int  # of all CPUs
     bit_numbers: int  # offset of the numbers of bits in de Bruijn order
-    kinds: int  # offset of the kinds of records
+    forms: int  # offset of the forms of records
+    kinds: int  # offset of their kinds
     keys: tuple[int, ...]
     compared: tuple[int, ...]
     sport: Place | None

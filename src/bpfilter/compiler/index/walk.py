@@ -109,7 +109,7 @@ def _bisect(memory: Memory, at: int, width: int, count: int, from_order: int, to
     while low < high:
         took.records += 1
         middle = (low + high) // 2
-        order, _ = layout.RECORD_HEAD.unpack_from(memory, at + middle * width)
+        order, _, _ = layout.RECORD_HEAD.unpack_from(memory, at + middle * width)
         if order >> 8 < from_order:
             low = middle + 1
         else:
@@ -129,7 +129,7 @@ def _search_run(
     best = took.best
     for record_at in range(at, at + count * key.record_bytes, key.record_bytes):
         took.records += 1
-        order, pc = layout.RECORD_HEAD.unpack_from(memory, record_at)
+        order, pc, _ = layout.RECORD_HEAD.unpack_from(memory, record_at)
         if order >> 8 > best:
             return
         if order >> 8 >= from_order and _matches(memory, record_at, key, packet):
@@ -138,13 +138,16 @@ def _search_run(
 
 
 def _matches(memory: Memory, record_at: int, key: KeyWords, packet: Packet) -> bool:
-    kinds = layout.HEADER.unpack_from(memory)[3]
-    order, pc = layout.RECORD_HEAD.unpack_from(memory, record_at)
+    _, _, _, kinds, _, _, forms, *_ = layout.HEADER.unpack_from(memory)
+    order, pc, form = layout.RECORD_HEAD.unpack_from(memory, record_at)
     kind = (order & 0xFF) << 8 | pc & 0xFF
-    *masks, s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
+    masks = layout.FORM.unpack_from(memory, forms + form * layout.FORM_BYTES)
+    s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
         memory, kinds + kind * layout.KIND_BYTES
     )
-    values = struct.unpack_from(f"={len(key.compared)}I", memory, record_at + 8)
+    values = struct.unpack_from(
+        f"={len(key.compared)}I", memory, record_at + layout.RECORD_HEAD.size
+    )
     return (
         all(
             packet.words[word] & mask == value

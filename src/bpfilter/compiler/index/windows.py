@@ -40,9 +40,10 @@ class Window:
     """Bits of a field for each run; those it cannot cut have none.
 
     Children are numbered through all runs from `offset[run]` on. A piece reaches children
-    `low` to `high` and covers `covers_low` to `covers_high`, if that is any. `simple` are
-    pieces to be treated apart; for each of their kinds, `first` has a place for each child
-    from `base[piece]` on: the piece that first covers it.
+    `low` to `high`, of those the ones that have the `tested` bits of `low`, and covers
+    `covers_low` to `covers_high`, if that is any. `simple` are pieces to be treated apart; for
+    each of their kinds, `first` has a place for each child from `base[piece]` on: the piece
+    that first covers it.
     """
 
     field: Field
@@ -51,6 +52,7 @@ class Window:
     offset: Ints
     low: Ints
     high: Ints
+    tested: Ints
     covers_low: Ints
     covers_high: Ints
     simple: Ints
@@ -60,7 +62,7 @@ class Window:
     at: Ints
 
     def counts(self) -> Ints:
-        """Give the number of pieces that each child would get."""
+        """Give the number of pieces that each child would get, at most."""
         total = int(self.offset[-1])
         start, end = (self.at + self.low)[self.rest], (self.at + self.high)[self.rest]
         change = np.bincount(start, minlength=total + 1)
@@ -73,11 +75,15 @@ class Window:
         rest = self._of(chosen, self.rest)
         wide = (self.high - self.low)[rest] + 1
         number = np.arange(wide.sum()) - np.repeat(np.cumsum(wide) - wide, wide)
+        copied = np.repeat(rest, wide)
+        reached = self.low[copied] + number
+        # A child whose packets a piece does not match must not get it: it would hide others.
+        fits = ((reached ^ self.low[copied]) & self.tested[copied]) == 0
         child, piece = self._simple_pairs()
         ours = self._is_of(chosen, piece)
         return (
-            np.concatenate([np.repeat((self.at + self.low)[rest], wide) + number, child[ours]]),
-            np.concatenate([np.repeat(rest, wide), piece[ours]]),
+            np.concatenate([(self.at[copied] + reached)[fits], child[ours]]),
+            np.concatenate([copied[fits], piece[ours]]),
         )
 
     def hiders(self, chosen: Bools) -> Ints:
@@ -135,7 +141,8 @@ def word_window(pieces: Pieces, word: int, width: Ints) -> Window:
     high = low | free
     is_interval = (free & (free + 1)) == 0
     covers = is_interval & (mask & ~(window << by) == 0)
-    return _window(pieces, Field(word), (shift, bits), (low, high), (low, high), covers)
+    reached = (low, high, tested)
+    return _window(pieces, Field(word), (shift, bits), reached, (low, high), covers)
 
 
 def port_window(pieces: Pieces, word: int, half: int, width: Ints) -> Window:
@@ -155,16 +162,15 @@ def port_window(pieces: Pieces, word: int, half: int, width: Ints) -> Window:
     # Where the bits above the window are open, what covers a child is not all its packets.
     is_known = (top == pieces.open[half])[pieces.run]
     covers = partial | is_known
-    return _window(
-        pieces, Field(word, half), (shift, bits), (from_child, to_child), covered, covers
-    )
+    reached = (from_child, to_child, np.zeros_like(from_child))
+    return _window(pieces, Field(word, half), (shift, bits), reached, covered, covers)
 
 
 def _window(
     pieces: Pieces,
     field: Field,
     place: tuple[Ints, Ints],
-    reached: tuple[Ints, Ints],
+    reached: tuple[Ints, Ints, Ints],
     covered: tuple[Ints, Ints],
     can_cover: Bools,
 ) -> Window:

@@ -157,7 +157,7 @@ def test_kinds_are_added_until_there_is_no_room() -> None:
     rows = hosts(20, np.random.default_rng(1))
     built = build(rows, IPV4, ROOM)
     editing = editor(built)
-    room = editing.kinds_room - editing.kinds_number
+    room = editing.kinds.room - editing.kinds.number
     assert room > 100
     new = rows_of(everything(1))
     for number in range(room + 1):
@@ -187,16 +187,15 @@ def test_rows_that_are_left_out_may_go_but_not_what_hides_them() -> None:
     built = build(rows, IPV4, ROOM)
     again = rows.take(np.arange(39, 40))
     again.order[:] = rows.order[39] + np.uint32(1)
-    editor = IndexEditor(memoryview(built.memory), IPV4)
-    assert not editor.remove(built.descriptor, row_of(again, 0)), "it is nowhere"
+    assert not editor(built).remove(built.descriptor, row_of(again, 0)), "it is nowhere"
     rows.hides[:] = True
     both = rows.take(np.r_[np.arange(40), np.full(20, 39)])
     both.order = np.arange(60).astype(np.uint32)
     built = build(both, IPV4, ROOM)
-    editor = IndexEditor(memoryview(built.memory), IPV4)
-    assert editor.remove(built.descriptor, row_of(both, 50))
-    assert not editor.remove(built.descriptor, row_of(both, 39))
-    assert editor.remove(built.descriptor, row_of(both, 38))
+    editing = editor(built)
+    assert editing.remove(built.descriptor, row_of(both, 50))
+    assert not editing.remove(built.descriptor, row_of(both, 39))
+    assert editing.remove(built.descriptor, row_of(both, 38))
 
 
 def test_no_room_is_told() -> None:

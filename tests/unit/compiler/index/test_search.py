@@ -35,6 +35,7 @@ FAMILIES: dict[str, Callable[[int, Generator], Rows]] = {
     "same": hostile.same,
     "repeated": hostile.repeated,
     "masks": hostile.masks,
+    "holes": hostile.holes,
     "one bucket": hostile.one_bucket,
 }
 #: Share of the rules that are terminal with nothing more to ask.
