@@ -10,9 +10,8 @@ from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.layout import (
-    COUNT_BITS,
-    COUNT_MASK,
     ENTRY_BYTES,
+    ENTRY_CUT,
     FILTER_BITS,
     MULTIPLIERS,
     TABLE_BYTES,
@@ -47,15 +46,13 @@ def emit_gather(
         b.store(R10, layout.offset(frame.ENTRIES + ENTRY_BYTES * number), R0)
         # R1 = 1 if the filter has the packet's value, or if the entry is a cut
         b.mov(R1, R0)
-        b.rsh(R1, UPPER_AT)
         b.load(R2, R10, layout.word_offset(search.keys[each.window_word]), Size.W)
         if each.window_shift:
             b.rsh(R2, each.window_shift)
         b.and_(R2, (1 << FILTER_BITS) - 1)
+        b.add(R2, UPPER_AT)
         b.rsh(R1, R2)
-        b.and_(R0, COUNT_MASK)
-        b.add(R0, 1)
-        b.rsh(R0, COUNT_BITS)
+        b.rsh(R0, ENTRY_CUT.bit_length() - 1)
         b.or_(R1, R0)
         b.and_(R1, 1)
         if number:

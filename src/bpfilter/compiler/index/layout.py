@@ -28,7 +28,7 @@ Entry (u64, 8-aligned): 0 empty, or
     0  count, 6 bits | unit, 26 bits: what the entry leads to is at offset unit * UNIT
     32 first, 16 bits: no record behind the entry has a lower order >> FIRST_SHIFT
     48 of a run in a table: its filter | of a cut: slot of the word, 7 bits | shift, 5 | bits, 4
-    count 1..61: so many records | 62: a long run | 63: a cut, and at the unit entries, of which
+    count 1..30: so many records | 31: a long run | 32: a cut, and at the unit entries, of which
     the next is that of `(word >> shift) & (2**bits - 1)`. A path has MAX_CUTS at most.
 Long run: 8 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
     then the records.
@@ -107,10 +107,10 @@ UNIT = 4
 #: The number of a unit has 26 bits.
 SIZE_MAX = UNIT << 26
 
-#: Counts of an entry that are none.
-ENTRY_LONG = 62
-ENTRY_CUT = 63
-RUN_MAX = 61
+#: Counts of an entry that are none; a cut has a bit of its own.
+ENTRY_LONG = 31
+ENTRY_CUT = 32
+RUN_MAX = 30
 #: Bits of an entry that count.
 COUNT_BITS = 6
 COUNT_MASK = (1 << COUNT_BITS) - 1
