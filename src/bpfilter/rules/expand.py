@@ -26,7 +26,7 @@ def expand(table: BulkTable) -> Table:
     texts = table.text.lines()
     rules = np.empty(len(table), object)
     for shape, rows in table.rows_by_shape():
-        rules[rows] = list(_Rows(table, shape, rows, texts).rules())
+        rules[rows] = expand_rows(table, shape, rows, texts)
     made = rules.tolist()
     starts = table.starts.tolist()
     return Table(
@@ -43,6 +43,11 @@ def expand(table: BulkTable) -> Table:
             for chain, start, end in zip(table.chains, starts[:-1], starts[1:], strict=True)
         ),
     )
+
+
+def expand_rows(table: BulkTable, shape: Shape, rows: Places, texts: list[str]) -> list[Rule]:
+    """Give the rules of rows of one shape; `texts` are all lines."""
+    return list(_Rows(table, shape, rows, texts).rules())
 
 
 class _Rows:

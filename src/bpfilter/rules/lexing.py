@@ -33,6 +33,8 @@ class Values:
     good: Flags
     #: [n, …]: words of an address, ends of a range; none for a word.
     value: NDArray[np.uint32]
+    #: Where it is written as iptables-save does, if what is behind an address's prefix is 0.
+    usual: Flags
     #: Prefix lengths of addresses.
     length: NDArray[np.uint32] | None = None
 
@@ -74,7 +76,8 @@ def ipv4(data: Bytes, at: Places) -> Values:
     good &= ~masked | (found & (length >= 1) & (length <= 32))
     end = np.where(masked, masked_end, end)
     good &= _is_over(data, end)
-    return Values(end, good, value[:, None], np.where(masked, length, 32).astype(np.uint32))
+    lengths = np.where(masked, length, 32).astype(np.uint32)
+    return Values(end, good, value[:, None], masked, lengths)
 
 
 def ipv6(data: Bytes, at: Places) -> Values:
@@ -91,13 +94,14 @@ def ipv6(data: Bytes, at: Places) -> Values:
         host_end[masked] = slash[masked]
     text = data.tobytes().decode("latin-1")
     hosts = [
-        _host(text[a:b]) if ok else None
+        _host(text[a:b]) if ok else (None, False)
         for a, b, ok in zip(at.tolist(), host_end.tolist(), good.tolist(), strict=True)
     ]
-    good &= np.fromiter((host is not None for host in hosts), np.bool_, len(hosts))
-    joined = b"".join([host or bytes(16) for host in hosts])
+    good &= np.fromiter((host is not None for host, _ in hosts), np.bool_, len(hosts))
+    usual = np.fromiter((usual for _, usual in hosts), np.bool_, len(hosts))
+    joined = b"".join([host or bytes(16) for host, _ in hosts])
     value = np.frombuffer(joined, ">u4").astype(np.uint32).reshape(-1, 4)
-    return Values(end, good, value, length)
+    return Values(end, good, value, usual & (host_end < end), length)
 
 
 def ports(data: Bytes, at: Places) -> Values:
@@ -110,7 +114,8 @@ def ports(data: Bytes, at: Places) -> Values:
     end = np.where(ranged, high_end, end)
     good &= (low <= high) & (high <= _ANY_PORT) & ((low > 0) | (high < _ANY_PORT))
     good &= _is_over(data, end)
-    return Values(end, good, np.stack([low, high], axis=1).astype(np.uint32))
+    value = np.stack([low, high], axis=1).astype(np.uint32)
+    return Values(end, good, value, ~ranged | (low < high))
 
 
 def word_ends(data: Bytes, at: Places, longest: int) -> tuple[Places, Flags]:
@@ -187,10 +192,12 @@ def _is_over(data: Bytes, end: Places) -> Flags:
     return over
 
 
-def _host(text: str) -> bytes | None:
+# The address, and whether this is the usual way to write it.
+def _host(text: str) -> tuple[bytes | None, bool]:
     import socket  # takes 3 ms, so not for IPv4
 
     try:
-        return socket.inet_pton(socket.AF_INET6, text)
+        host = socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):
-        return None
+        return None, False
+    return host, socket.inet_ntop(socket.AF_INET6, host) == text
