@@ -65,7 +65,7 @@ class Columns:
     counters: NDArray[np.uint64]
     #: [n, 2]: where the comment's bytes start and end, quotes and backslashes included.
     comment: NDArray[np.int64]
-    #: Whether addresses and ports in slots are written as iptables-save does.
+    #: Whether addresses and ports in slots are written as iptables-save does, hosts of IPv6 aside.
     usual: NDArray[np.bool_]
 
     @classmethod

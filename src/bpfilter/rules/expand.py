@@ -82,8 +82,8 @@ class _Rows:
         if slot not in self.slots:
             return repeat(first)
         assert first is not None
-        values = _packed(getattr(self.table, slot)[self.rows])
-        masks = _packed(getattr(self.table, f"{slot}_mask")[self.rows])
+        values = packed(getattr(self.table, slot)[self.rows])
+        masks = packed(getattr(self.table, f"{slot}_mask")[self.rows])
         return map(Address, values, _shared(masks), repeat(first.inverted))
 
     def matches(self) -> Iterable[tuple[Any, ...]]:
@@ -151,7 +151,8 @@ class _Rows:
         return map(Span, repeat(first.name), numbers, columns, ends, texts)
 
 
-def _packed(words: NDArray[np.uint32]) -> list[bytes]:
+def packed(words: NDArray[np.uint32]) -> list[bytes]:
+    """Give rows of words in host order as bytes in network order."""
     width = 4 * words.shape[1]
     whole = words.astype(">u4").tobytes()
     return [whole[at : at + width] for at in range(0, len(whole), width)]

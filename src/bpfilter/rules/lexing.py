@@ -33,7 +33,8 @@ class Values:
     good: Flags
     #: [n, …]: words of an address, ends of a range; none for a word.
     value: NDArray[np.uint32]
-    #: Where it is written as iptables-save does, if what is behind an address's prefix is 0.
+    #: Where it is written as iptables-save does, if what is behind an address's prefix is 0;
+    #: that there are many ways to write the host of an IPv6 address is not looked at.
     usual: Flags
     #: Prefix lengths of addresses.
     length: NDArray[np.uint32] | None = None
@@ -94,14 +95,13 @@ def ipv6(data: Bytes, at: Places) -> Values:
         host_end[masked] = slash[masked]
     text = data.tobytes().decode("latin-1")
     hosts = [
-        _host(text[a:b]) if ok else (None, False)
+        _host(text[a:b]) if ok else None
         for a, b, ok in zip(at.tolist(), host_end.tolist(), good.tolist(), strict=True)
     ]
-    good &= np.fromiter((host is not None for host, _ in hosts), np.bool_, len(hosts))
-    usual = np.fromiter((usual for _, usual in hosts), np.bool_, len(hosts))
-    joined = b"".join([host or bytes(16) for host, _ in hosts])
+    good &= np.fromiter((host is not None for host in hosts), np.bool_, len(hosts))
+    joined = b"".join([host or bytes(16) for host in hosts])
     value = np.frombuffer(joined, ">u4").astype(np.uint32).reshape(-1, 4)
-    return Values(end, good, value, usual & (host_end < end), length)
+    return Values(end, good, value, host_end < end, length)
 
 
 def ports(data: Bytes, at: Places) -> Values:
@@ -192,12 +192,10 @@ def _is_over(data: Bytes, end: Places) -> Flags:
     return over
 
 
-# The address, and whether this is the usual way to write it.
-def _host(text: str) -> tuple[bytes | None, bool]:
+def _host(text: str) -> bytes | None:
     import socket  # takes 3 ms, so not for IPv4
 
     try:
-        host = socket.inet_pton(socket.AF_INET6, text)
+        return socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):
-        return None, False
-    return host, socket.inet_ntop(socket.AF_INET6, host) == text
+        return None

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from bpfilter.rules.columns import BulkTable, uncollected
-from bpfilter.rules.expand import expand_rows
+from bpfilter.rules.expand import expand_rows, packed
 from bpfilter.rules.lexing import Flags, Places
+from bpfilter.rules.model import Address, Family
 from bpfilter.rules.options import RuleFormatter
 from bpfilter.rules.shapes import Shape, Slot
 from bpfilter.rules.written import Written
@@ -56,6 +57,8 @@ class _Rewriter:
         usual = self.table.usual[rows]
         if Slot.COMMENT in shape.slots:
             usual &= self._usual_comments(rows)
+        if self.table.family is Family.IPV6:
+            usual &= self._usual_hosts(shape, rows)
         found = rows[usual][:1]
         if len(rows) > 1 and len(found):
             text = self.texts[int(self.table.line[found[0]]) - 1]
@@ -68,6 +71,25 @@ class _Rewriter:
         places = self.table.comment[rows].tolist()
         usual = [match(data, start, end) is not None for start, end in places]
         return np.array(usual, np.bool_)
+
+    # Looks for them where iptables-save has them: `-A CHAIN [!] -s ADDRESS [!] -d ADDRESS …`.
+    def _usual_hosts(self, shape: Shape, rows: Places) -> Flags:
+        from socket import AF_INET6, inet_ntop
+
+        usual = np.ones(len(rows), np.bool_)
+        words = [self.texts[number - 1].split(" ", 8) for number in self.table.line[rows].tolist()]
+        place = 1
+        for slot in (Slot.SOURCE, Slot.DESTINATION):
+            address: Address | None = getattr(shape.rule, slot)
+            place += 0 if address is None else 2 + address.inverted
+            if slot in shape.slots:
+                values = packed(getattr(self.table, slot)[rows])
+                hosts = [inet_ntop(AF_INET6, value) for value in values]
+                usual &= [
+                    len(line) > place and line[place].startswith(f"{host}/")
+                    for line, host in zip(words, hosts, strict=True)
+                ]
+        return usual
 
     def _written(self, shape: Shape, rows: Places) -> Iterator[str]:
         rules = expand_rows(self.table, shape, rows, self.texts)
