@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from bpfilter import Family, Firewall, parse_saved
 from tests.harness.engines import legacy_command, legacy_restore
 from tests.harness.netns import Namespace
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -314,9 +314,7 @@ def waiting(namespace: Namespace, tmp_path: Path) -> Iterator[subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 20
-        while firewall.table(Family.IPV4) is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: firewall.table(Family.IPV4), "the rules in force", seconds=20)
         yield process
         process.kill()
 

@@ -23,6 +23,7 @@ from bpfilter.rules.model import Hook, Ruleset
 from tests.e2e.test_apply import reached, rules, table
 from tests.harness import faults
 from tests.harness.netns import Namespace
+from tests.harness.waiting import wait_until
 from tests.harness.world import COMMANDS
 
 pytestmark = pytest.mark.e2e
@@ -168,7 +169,7 @@ def test_a_link_taken_away_is_noticed_and_repaired(
     with firewall.kernel.in_netns(str(namespace.path)):
         store = open_store(firewall.kernel)
     store.link_path(Family.IPV4, Hook.INPUT).unlink()
-    assert reached(namespace, "127.0.0.2")
+    wait_until(lambda: reached(namespace, "127.0.0.2"), "the link let go of")
     problems = firewall.status().families[0].problems
     assert any("INPUT" in problem for problem in problems)
     firewall.apply(OLD)
@@ -387,10 +388,7 @@ def test_confirm_rolls_back_even_if_the_command_is_killed(
         assert b"bpfilter confirm" in running.stdout.readline()
         assert in_force(firewall, namespace) is NEW
         os.kill(running.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 15
-    while in_force(firewall, namespace) is not OLD:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: in_force(firewall, namespace) is OLD, "the roll-back", seconds=15)
 
 
 def test_confirm_keeps_the_rules(firewall: Firewall, namespace: Namespace, tmp_path: Path) -> None:
@@ -447,8 +445,7 @@ def test_too_late_is_said_so(firewall: Firewall, namespace: Namespace) -> None:
         store = open_store(firewall.kernel)
     with store.lock(10):  # the roll-back has to wait
         pending.reject()
-        while pending.is_open:
-            time.sleep(0.01)
+        wait_until(lambda: not pending.is_open, "the roll-back begun", seconds=30)
         assert not pending.confirm()
         assert not elsewhere.confirm()
         assert confirm.find(firewall.state_directory(), Family.IPV4) is None

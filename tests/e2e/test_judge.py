@@ -15,6 +15,7 @@ from bpfilter.rules import saved
 from bpfilter.rules.listing import list_rules, list_table
 from bpfilter.rules.model import Family, Ruleset, Table
 from bpfilter.rules.saved import format_saved, parse_saved, read_saved
+from bpfilter.rules.written import write_table
 from tests.harness.netns import Namespace
 from tests.unit.rulesets import RealRuleset, rulesets
 
@@ -69,8 +70,9 @@ class Judge:
 def agree(judge: Judge, table: Table, family: Family) -> None:
     one = Ruleset(family, (table,))
     assert format_saved(one, counters=True) == judge.saved(table.name)
-    assert list_rules(table, family) == judge.shown(table.name, "-S")
-    assert list_rules(table, family, counters=True) == judge.shown(table.name, "-vS")
+    assert list_rules(write_table(table, family)) == judge.shown(table.name, "-S")
+    counted = write_table(table, family, counters=True)
+    assert list_rules(counted, counters=True) == judge.shown(table.name, "-vS")
     assert list_table(table, family, exact=True) == judge.shown(table.name, "-nvxL")
     assert list_table(table, family) == judge.shown(table.name, "-nvL")
     assert list_table(table, family, verbose=False, line_numbers=True) == judge.shown(

@@ -10,6 +10,7 @@ from bpfilter import Family, Firewall, RefusedError, format_saved, parse_saved
 from bpfilter.firewall import confirm
 from bpfilter.firewall.given import LARGE
 from bpfilter.rules.model import Ruleset
+from bpfilter.rules.saved import format_table
 from tests.e2e.test_apply import reached, table
 from tests.harness.netns import Namespace
 
@@ -49,11 +50,18 @@ def counted(firewall: Firewall) -> dict[str, int]:
     return found
 
 
-def test_listed_as_a_small_one(firewall: Firewall) -> None:
+@pytest.mark.parametrize("columns", [False, True])
+def test_listed_as_a_small_one(
+    firewall: Firewall, monkeypatch: pytest.MonkeyPatch, columns: bool
+) -> None:
+    monkeypatch.setattr("bpfilter.rules.saved.MANY_LINES", 0 if columns else 1 << 30)
     text = saved(*(f"[{n}:{n * 60}] {line}" for n, line in enumerate(apart())))
     firewall.apply_text(text, Family.IPV4, counters=True)
     expected = format_saved(parse_saved(text, "test", Family.IPV4), counters=True)
     assert listed(firewall) == expected
+    chains = firewall.written(Family.IPV4)
+    assert chains is not None
+    assert format_table("filter", chains, counters=True) == expected
     generation = firewall.generation(Family.IPV4)
     assert generation is not None
     assert generation.rules == len(apart())

@@ -11,6 +11,7 @@ from bpfilter.compiler.lower import lower_table
 from bpfilter.rules.listing import list_rules
 from bpfilter.rules.model import Ruleset, Table
 from bpfilter.rules.saved import read_saved
+from bpfilter.rules.written import write_table
 from tests.unit.rulesets import RealRuleset, rulesets
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +39,7 @@ def test_enforced_or_refused_by_name(ruleset: RealRuleset, firewall: Firewall) -
         chains.append(replace(chain, rules=tuple(kept)))
     rest = replace(table, chains=tuple(chains))
     firewall.apply(Ruleset(ruleset.family, (rest,)), source=ruleset.path.name)
-    in_force = firewall.table(ruleset.family)
+    in_force = firewall.written(ruleset.family)
     assert in_force is not None
-    assert list_rules(in_force, ruleset.family) == list_rules(rest, ruleset.family)
+    assert list_rules(in_force) == list_rules(write_table(rest, ruleset.family))
     assert not firewall.status().families[0 if ruleset.family == 2 else 1].problems

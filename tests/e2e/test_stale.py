@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from bpfilter import Family, Firewall
 from bpfilter.firewall.store import Store, open_store
 from tests.e2e.test_apply import reached, rules
 from tests.harness.netns import Namespace
+from tests.harness.waiting import wait_until
 from tests.harness.world import COMMANDS
 
 pytestmark = pytest.mark.e2e
@@ -50,10 +50,7 @@ def test_a_namespace_that_nothing_refers_to_is_let_go() -> None:
         assert f"took down the rules of network namespace {inode}\n" in cleared
         assert not store.pins.exists()
         assert not store.files.exists()
-        deadline = time.monotonic() + 10
-        while "v1" in far.run("ip", "link"):
-            assert time.monotonic() < deadline, "the namespace is still there"
-            time.sleep(0.05)
+        wait_until(lambda: "v1" not in far.run("ip", "link"), "the namespace gone", seconds=10)
 
 
 def test_rules_in_use_are_not_stale(firewall: Firewall, namespace: Namespace) -> None:

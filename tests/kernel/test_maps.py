@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import struct
 from pathlib import Path
 
@@ -61,7 +62,13 @@ def test_per_cpu(kernel: LinuxKernel) -> None:
         values = [bytes([cpu]) * 12 for cpu in range(1, cpus + 1)]
         made.update_per_cpu(42, values)
         assert made.lookup_per_cpu(42) == values
-        assert made.lookup_batch_per_cpu()[42][1] == values
+        try:
+            batch = made.lookup_batch_per_cpu()
+        except KernelError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            pytest.skip("per-CPU arrays in batches are of Linux 5.13")
+        assert batch[42][1] == values
         image = made.read_image_per_cpu()
         assert len(image) == 100 * cpus * 16
         assert image[42 * cpus * 16 :][:12] == values[0]

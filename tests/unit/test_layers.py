@@ -85,6 +85,7 @@ BULK = (
             "keys",
             "lexing",
             "reach",
+            "rewrite",
             "section",
         )
     }

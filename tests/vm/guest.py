@@ -1,7 +1,8 @@
 """Booting a kernel on this machine's file system, without KVM, and running tests in it.
 
 The guest has this machine's files as they are, read-only or as a layer that vanishes with
-it (virtme-ng); only the results' directory is shared for writing.
+it (virtme-ng); only the results' directory is shared for writing. The tests there run this
+checkout's code, whichever is installed beside this Python: what they import is told and looked at.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ def _visit(kernel: VmKernel, image: Path, shared: Path, limit_s: float, quick: b
         return Visit("", Outcome(), f"it did not boot: {_last(console)}")
     if not release.startswith(kernel.series):
         return Visit(release, Outcome(), f"its release was to begin with {kernel.series}")
+    imported = _read(shared / "imported").strip()
+    if not Path(imported).is_relative_to(ROOT / "src"):
+        return Visit(release, Outcome(), f"it tests {imported or 'nothing'}, not {ROOT}")
     report = shared / "report.xml"
     if not report.exists():
         log = _read(shared / "log")
@@ -73,12 +77,15 @@ def _visit(kernel: VmKernel, image: Path, shared: Path, limit_s: float, quick: b
 
 def _script(tests: tuple[str, ...], shared: Path) -> str:
     report = shared / "report.part"
+    tell = shlex.join([sys.executable, "-c", "import bpfilter; print(bpfilter.__file__)"])
     command = shlex.join([sys.executable, *_PYTEST, f"--junitxml={report}", *tests])
     return f"""\
 uname -r > {shared}/release
-cd {shlex.quote(str(ROOT))}
+cd {shlex.quote(str(ROOT))} || exit
+export PYTHONPATH={shlex.quote(f"{ROOT}/src")}
 export PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/run/hypothesis
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+{tell} > {shared}/imported
 {command} > {shared}/log 2>&1
 mv {report} {shared}/report.xml
 """

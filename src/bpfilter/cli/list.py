@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
 from bpfilter.errors import RuleError
-from bpfilter.rules.model import Family, Table
+from bpfilter.rules.model import Chain, Family, Table
+
+if TYPE_CHECKING:
+    from bpfilter.firewall.live import Firewall
+    from bpfilter.rules.written import Written
+
+TABLE = "filter"
 
 EPILOG = """\
 Without options, prints what 'iptables -S' prints; with -v what 'iptables -nvL -x' prints.
@@ -38,63 +46,69 @@ def run(args: argparse.Namespace) -> int:
 
     firewall = Firewall(args.netns)
     families = [args.family] if args.family else common.FAMILIES
-    tables = [
-        (family, table) for family in families if (table := firewall.table(family)) is not None
+    listings = [
+        listing for family in families if (listing := _listing(firewall, family, args)) is not None
     ]
-    if args.chain is not None:
-        for _, table in tables:
-            if all(chain.name != args.chain for chain in table.chains):
-                raise RuleError(f"no chain {args.chain} in table filter")
     if args.json:
-        import json
-
-        print(json.dumps([table_json(family, table, args.chain) for family, table in tables]))
-        return 0
-    if not tables:
+        print(f"[{', '.join(listings)}]")
+    elif listings:
+        sys.stdout.write(("" if args.save else "\n").join(listings))
+    else:
         print("bpfilter: no rules are in force", file=sys.stderr)
-    for index, (family, table) in enumerate(tables):
-        if index and not args.save:
-            print()
-        sys.stdout.write(_text(family, table, args))
     return 0
 
 
-def _text(family: Family, table: Table, args: argparse.Namespace) -> str:
-    from bpfilter.rules.listing import list_rules, list_table
-    from bpfilter.rules.model import Ruleset
-    from bpfilter.rules.saved import format_saved
-
-    if args.save:
-        return format_saved(Ruleset(family, (table,)), counters=True)
+# What is printed of one family, None if nothing of it is in force.
+def _listing(firewall: Firewall, family: Family, args: argparse.Namespace) -> str | None:
     if args.verbose:
-        return list_table(table, family, args.chain, exact=True, line_numbers=args.line_numbers)
-    return list_rules(table, family, args.chain)
+        table = firewall.table(family)
+        return None if table is None else _with_columns(table, family, args)
+    chains = firewall.written(family)
+    if chains is None:
+        return None
+    _look_for(args.chain, [each.chain for each in chains])
+    if args.save:
+        from bpfilter.rules.saved import format_table
+
+        return format_table(TABLE, chains, counters=True)
+    shown = [each for each in chains if args.chain in (None, each.chain.name)]
+    if args.json:
+        import json
+
+        return json.dumps(plain_data(family, shown))
+    from bpfilter.rules.listing import list_rules
+
+    return list_rules(shown)
 
 
-def table_json(family: Family, table: Table, only: str | None = None) -> dict[str, object]:
-    """Give a table as plain data: chains, rules as `-A` lines, counters."""
-    from bpfilter.rules.options import format_rule
+def _with_columns(table: Table, family: Family, args: argparse.Namespace) -> str:
+    from bpfilter.rules.listing import list_table
 
+    _look_for(args.chain, table.chains)
+    return list_table(table, family, args.chain, exact=True, line_numbers=args.line_numbers)
+
+
+def _look_for(name: str | None, chains: Sequence[Chain]) -> None:
+    if name is not None and all(chain.name != name for chain in chains):
+        raise RuleError(f"no chain {name} in table {TABLE}")
+
+
+def plain_data(family: Family, chains: Sequence[Written]) -> dict[str, object]:
+    """Give chains as plain data: policies, rules as `-A` lines, counters."""
     return {
         "family": "ipv4" if family is Family.IPV4 else "ipv6",
-        "table": table.name,
+        "table": TABLE,
         "chains": [
             {
-                "name": chain.name,
-                "policy": chain.policy,
-                "packets": chain.counters.packets,
-                "bytes": chain.counters.bytes,
+                "name": each.chain.name,
+                "policy": each.chain.policy,
+                "packets": each.chain.counters.packets,
+                "bytes": each.chain.counters.bytes,
                 "rules": [
-                    {
-                        "number": number,
-                        "rule": format_rule(rule, chain.name, family),
-                        "packets": rule.counters.packets,
-                        "bytes": rule.counters.bytes,
-                    }
-                    for number, rule in enumerate(chain.rules, 1)
+                    {"number": number, "rule": line, "packets": packets, "bytes": octets}
+                    for number, (line, packets, octets) in enumerate(each.counted(), 1)
                 ],
             }
-            for chain in table.chains
-            if only is None or chain.name == only
+            for each in chains
         ],
     }

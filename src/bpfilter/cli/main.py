@@ -167,8 +167,11 @@ def run() -> None:
     gc.disable()
     sys.excepthook = _own_fault
     if sys.stdout is not None:
-        # Rules go out byte for byte as they came in, whatever the locale.
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+        # Rules go out byte for byte as they came in, whatever the locale; and all of them: the
+        # stream that PYTHONUNBUFFERED asks for loses what a pipe does not take at once.
+        sys.stdout = open(  # noqa: SIM115 - until the end
+            1, "w", encoding="utf-8", errors="surrogateescape", closefd=False
+        )
     status = main()
     gc.freeze()
     sys.exit(status)

@@ -1,16 +1,21 @@
-"""The rules in force with their counters, as values or as text."""
+"""The rules in force with their counters: as values, as lines, or as text."""
 
 from __future__ import annotations
 
+from array import array
+
 from bpfilter.compiler.counters import COUNTER_FIRST
+from bpfilter.dataclass import replace
 from bpfilter.errors import StateError
 from bpfilter.firewall import counters
 from bpfilter.firewall.apply import totals
 from bpfilter.firewall.counters import FIRST_RULE, PAIR_BYTES
+from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import TABLE, Lines
 from bpfilter.firewall.store import Store
-from bpfilter.rules.model import Family, Table
-from bpfilter.rules.saved import parse_saved
+from bpfilter.rules.model import Counters, Family, Table
+from bpfilter.rules.saved import parse_saved, read_columns
+from bpfilter.rules.written import Written, write_table
 
 
 def current_table(store: Store, family: Family) -> Table | None:
@@ -22,22 +27,65 @@ def current_table(store: Store, family: Family) -> Table | None:
     if generation is None:
         return None
     text = store.records.text(generation)
-    head = Lines.of_text(text).head.count(b"\n")
+    table = _table(text, generation, family)
+    return counters.with_counters(table, _values(store, generation, text, _line_numbers(table)))
+
+
+def current_written(store: Store, family: Family) -> list[Written] | None:
+    """Give the chains in force with their rules written as lines, None if there are none.
+
+    Raises: StateError as `current_table`.
+    """
+    generation = store.generation(family)
+    if generation is None:
+        return None
+    text = store.records.text(generation)
+    tables = read_columns(text.decode("utf-8", "surrogateescape"), generation.name, family)
+    if tables is None:
+        table = _table(text, generation, family)
+        numbers, chains = _line_numbers(table), write_table(table, family)
+    else:
+        from bpfilter.rules.rewrite import write_columns
+
+        columns = tables[TABLE]
+        numbers, chains = columns.line.tolist(), write_columns(columns)
+    return _with_counters(chains, _values(store, generation, text, numbers))
+
+
+def _table(text: bytes, generation: Generation, family: Family) -> Table:
     table = parse_saved(text, f"<{generation.name}>", family).table(TABLE)
     if table is None:
         raise StateError("the rules in force have lost their table")
+    return table
+
+
+# Rules of one chain may lie apart in the text.
+def _line_numbers(table: Table) -> list[int]:
+    rules = [rule for chain in table.chains for rule in chain.rules]
+    return [rule.span.line for rule in rules if rule.span is not None]
+
+
+# The counters in the order of the map, of rules on lines with these numbers.
+def _values(store: Store, generation: Generation, text: bytes, numbers: list[int]) -> array[int]:
     values = totals(store, generation)
     lines = counters.of_lines(values, store.records.order(generation), generation.rules)
-    # Rules of one chain may lie apart in the text.
-    at = [
-        PAIR_BYTES * (rule.span.line - 1 - head)
-        for chain in table.chains
-        for rule in chain.rules
-        if rule.span is not None
-    ]
+    first = Lines.of_text(text).head.count(b"\n") + 1
     policies = values[: PAIR_BYTES * FIRST_RULE]
-    ordered = policies + b"".join([lines[start : start + PAIR_BYTES] for start in at])
-    return counters.with_counters(table, counters.unpack(ordered))
+    return counters.unpack(policies + counters.pick(lines, [each - first for each in numbers]))
+
+
+def _with_counters(chains: list[Written], values: array[int]) -> list[Written]:
+    at, made = 2 * FIRST_RULE, []
+    numbers = iter(values[2 * COUNTER_FIRST : at])
+    policies = map(Counters, numbers, numbers)
+    for each in chains:
+        stop = at + 2 * len(each.lines)
+        chain = each.chain
+        if chain.policy is not None:
+            chain = replace(chain, counters=next(policies))
+        made.append(Written(chain, each.lines, values[at:stop]))
+        at = stop
+    return made
 
 
 def current_text(store: Store, family: Family) -> bytes | None:

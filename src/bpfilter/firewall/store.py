@@ -297,9 +297,11 @@ class Store:
         for hook in dispatch.HOOKS:
             path = self.link_path(family, hook)
             if path.exists():
+                # Not the other way round: once its pin is gone, a killed command's link keeps
+                # the hook busy for as long as the kernel takes to let go of it.
                 with NetfilterLink.open(self.kernel, path) as link:
-                    self.kernel.remove(path)
                     link.detach()
+                self.kernel.remove(path)
 
 
 def _word(selector: Map) -> int:

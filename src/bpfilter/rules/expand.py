@@ -26,7 +26,7 @@ def expand(table: BulkTable) -> Table:
     texts = table.text.lines()
     rules = np.empty(len(table), object)
     for shape, rows in table.rows_by_shape():
-        rules[rows] = list(_Rows(table, shape, rows, texts).rules())
+        rules[rows] = expand_rows(table, shape, rows, texts)
     made = rules.tolist()
     starts = table.starts.tolist()
     return Table(
@@ -43,6 +43,11 @@ def expand(table: BulkTable) -> Table:
             for chain, start, end in zip(table.chains, starts[:-1], starts[1:], strict=True)
         ),
     )
+
+
+def expand_rows(table: BulkTable, shape: Shape, rows: Places, texts: list[str]) -> list[Rule]:
+    """Give the rules of rows of one shape; `texts` are all lines."""
+    return list(_Rows(table, shape, rows, texts).rules())
 
 
 class _Rows:
@@ -77,8 +82,8 @@ class _Rows:
         if slot not in self.slots:
             return repeat(first)
         assert first is not None
-        values = _packed(getattr(self.table, slot)[self.rows])
-        masks = _packed(getattr(self.table, f"{slot}_mask")[self.rows])
+        values = packed(getattr(self.table, slot)[self.rows])
+        masks = packed(getattr(self.table, f"{slot}_mask")[self.rows])
         return map(Address, values, _shared(masks), repeat(first.inverted))
 
     def matches(self) -> Iterable[tuple[Any, ...]]:
@@ -146,7 +151,8 @@ class _Rows:
         return map(Span, repeat(first.name), numbers, columns, ends, texts)
 
 
-def _packed(words: NDArray[np.uint32]) -> list[bytes]:
+def packed(words: NDArray[np.uint32]) -> list[bytes]:
+    """Give rows of words in host order as bytes in network order."""
     width = 4 * words.shape[1]
     whole = words.astype(">u4").tobytes()
     return [whole[at : at + width] for at in range(0, len(whole), width)]

@@ -8,7 +8,7 @@ numbers, as with `-n`: nothing is looked up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bpfilter.rules.address import format_listed
 from bpfilter.rules.model import (
@@ -23,24 +23,17 @@ from bpfilter.rules.model import (
     Target,
     Verdict,
 )
-from bpfilter.rules.options import RuleFormatter
+from bpfilter.rules.written import Written
 
 #: Targets that are saved under an alias and listed under their kernel name.
 _KERNEL_NAMES = {"NOTRACK": "CT"}
 
 
-def list_rules(
-    table: Table, family: Family, chain: str | None = None, counters: bool = False
-) -> str:
-    """Give what `iptables -S [CHAIN]` prints; with `counters`, `iptables -vS`.
-
-    Raises: KeyError if there is no such chain.
-    """
-    chains = table.chains if chain is None else (table.chain(chain),)
-    lines = [_chain_line(shown, counters) for shown in chains]
-    formatter = RuleFormatter(family, counters)
-    for shown in chains:
-        lines += [formatter.line(rule, shown.name) for rule in shown.rules]
+def list_rules(chains: Sequence[Written], counters: bool = False) -> str:
+    """Give what `iptables -S` prints of chains; with `counters`, `iptables -vS`."""
+    lines = [_chain_line(each.chain, counters) for each in chains]
+    for each in chains:
+        lines += each.lines
     return "".join(f"{line}\n" for line in lines)
 
 

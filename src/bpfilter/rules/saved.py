@@ -13,16 +13,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.check import check_table
 from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
-from bpfilter.rules.options import RuleFormatter, RuleParser
+from bpfilter.rules.options import RuleParser
 from bpfilter.rules.words import byte_length
+from bpfilter.rules.written import Written, write_table
 from bpfilter.source import Span
+
+if TYPE_CHECKING:
+    from bpfilter.rules.columns import BulkTable
 
 #: iptables-restore's buffer holds 10240 bytes, newline and NUL among them.
 MAX_LINE_BYTES = 10238
@@ -59,12 +65,9 @@ def read_saved(
     """Read as `parse_saved`, giving what could be read and every fault, in order."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    if text.count("\n") >= (MANY_LINES if "numpy" in sys.modules else MANY_LINES_FOR_NUMPY):
-        from bpfilter.rules.bulk import read_bulk
-
-        tables = read_bulk(text, name, family)
-        if tables is not None:
-            return Ruleset(family, tuple([table.table() for table in tables.values()])), ()
+    tables = read_columns(text, name, family)
+    if tables is not None:
+        return Ruleset(family, tuple([table.table() for table in tables.values()])), ()
     reader = SavedReader(name, family)
     for number, line in enumerate(text.split("\n"), 1):
         if len(reader.errors) >= MAX_ERRORS:
@@ -81,30 +84,39 @@ def read_saved(
     return Ruleset(family, tuple(reader.tables.values())), tuple(reader.errors)
 
 
+def read_columns(text: str, name: str, family: Family) -> dict[str, BulkTable] | None:
+    """Read the tables of a text into columns; None if it is small, or for `read_saved` alone."""
+    if text.count("\n") < (MANY_LINES if "numpy" in sys.modules else MANY_LINES_FOR_NUMPY):
+        return None
+    from bpfilter.rules.bulk import read_bulk
+
+    return read_bulk(text, name, family)
+
+
 def format_saved(ruleset: Ruleset, counters: bool = False) -> str:
     """Give what iptables-save (with `counters`, iptables-save -c) prints, less its comments."""
-    lines: list[str] = []
-    rules = RuleFormatter(ruleset.family)
-    for table in ruleset.tables:
-        lines.append(f"*{table.name}")
-        lines += [format_chain(chain) for chain in table.chains]
-        for chain in table.chains:
-            for rule in chain.rules:
-                line = rules.line(rule, chain.name)
-                lines.append(f"{format_counters(rule.counters)} {line}" if counters else line)
-        lines.append("COMMIT")
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(
+        format_table(table.name, write_table(table, ruleset.family), counters)
+        for table in ruleset.tables
+    )
+
+
+def format_table(name: str, chains: Sequence[Written], counters: bool = False) -> str:
+    """Give the same of a table whose rules have been written."""
+    lines = [f"*{name}", *(format_chain(each.chain) for each in chains)]
+    for each in chains:
+        if counters:
+            lines += [f"[{packets}:{octets}] {line}" for line, packets, octets in each.counted()]
+        else:
+            lines += each.lines
+    return "\n".join([*lines, "COMMIT\n"])
 
 
 def format_chain(chain: Chain) -> str:
     """Give the `:CHAIN POLICY [packets:bytes]` line; a user chain's counters are always 0."""
     if chain.policy is None:
         return f":{chain.name} - [0:0]"
-    return f":{chain.name} {chain.policy} {format_counters(chain.counters)}"
-
-
-def format_counters(counters: Counters) -> str:
-    return f"[{counters.packets}:{counters.bytes}]"
+    return f":{chain.name} {chain.policy} [{chain.counters.packets}:{chain.counters.bytes}]"
 
 
 class SavedReader:

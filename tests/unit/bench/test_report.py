@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import plot, report
+from bench import families, plot, report
 from bench.bars import Bar, bars
 from bench.results import EVEN, OURS, WORST, Figure, Results, What
 
@@ -63,6 +63,16 @@ def test_bars_compare_medians(results: Results) -> None:
     assert load.is_met is False
     assert find(results, "hosts: test run at 100,000 rules, a packet").is_met
     assert find(results, "acl: test run at 100,000 rules, a packet").is_met is None
+
+
+@pytest.mark.parametrize("name", families.NAMES)
+def test_every_family_has_a_bar_for_throughput(name: str) -> None:
+    made = Results({})
+    for size, rate in ((10, 1000e3), (100_000, 790e3)):
+        made.add(Figure(What.THROUGHPUT, name, size, OURS, EVEN, [rate]))
+    flat = find(made, f"{name}: throughput at 100,000 / at 10 rules, even packets")
+    assert flat.bound == (0.90 if name == "hosts" else 0.80)
+    assert flat.is_met is False
 
 
 def test_the_bar_table_has_what_was_measured(results: Results) -> None:

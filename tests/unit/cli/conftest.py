@@ -19,6 +19,7 @@ from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.status import FamilyStatus, HookStatus, Status
 from bpfilter.rules.model import Hook
 from bpfilter.rules.saved import parse_saved
+from bpfilter.rules.written import Written, write_table
 
 RULES = """\
 *filter
@@ -100,6 +101,10 @@ class FakeFirewall:
     def table(self, family: Family) -> Table | None:
         self._call("table", family)
         return self.tables.get(family)
+
+    def written(self, family: Family) -> list[Written] | None:
+        table = self.table(family)
+        return None if table is None else write_table(table, family)
 
     def zero(self, family: Family) -> None:
         self._call("zero", family)

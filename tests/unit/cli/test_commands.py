@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from bpfilter import Counters, Family
 from bpfilter.cli import common
 from bpfilter.firewall.given import LARGE
 from bpfilter.rules.saved import parse_saved
+from tests.harness.waiting import wait_until
 from tests.unit.cli.conftest import RULES, RULES6, FakeFirewall, Outcome
 from tests.unit.cli.test_main import Terminal
 
@@ -97,10 +97,8 @@ def test_progress_on_a_terminal_leaves_nothing(
 
     def slowly(progress: Callable[[str], None]) -> None:
         progress("loading")
-        deadline = time.monotonic() + 10
-        while f"loading {rules_file}"[:20] not in terminal.getvalue().replace("\n", ""):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        said = f"loading {rules_file}"[:20]
+        wait_until(lambda: said in terminal.getvalue().replace("\n", ""), said, seconds=10)
 
     monkeypatch.setattr("bpfilter.cli.progress.DELAY_S", 0.0)
     firewall.told = slowly

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -240,6 +242,24 @@ def test_rules_go_out_byte_for_byte_in_any_locale() -> None:
         env={"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
     )
     assert done.stdout == "café ".encode() + b"\xff\n"
+
+
+def test_a_listing_that_was_stopped_goes_on_to_its_end() -> None:
+    code = (
+        "import sys, bpfilter.cli.list as m, bpfilter.cli.main as c\n"
+        "m.run = lambda args: sys.stdout.write('x' * 200_000) and 0\n"
+        "c.run()\n"
+    )
+    command = [sys.executable, "-c", code, "list"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)  # it writes; now it waits for us
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+        process.send_signal(signal.SIGCONT)
+        os.waitid(os.P_PID, process.pid, os.WCONTINUED)
+        assert len(first + process.stdout.read()) == 200_000
 
 
 class Terminal(io.StringIO):

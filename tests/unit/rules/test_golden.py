@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bpfilter.rules.listing import list_rules, list_table
-from bpfilter.rules.model import Family, Ruleset
+from bpfilter.rules.model import Family, Ruleset, Table
 from bpfilter.rules.saved import format_saved, parse_saved
+from bpfilter.rules.written import write_table
 
 CASES = sorted((Path(__file__).parents[2] / "golden" / "saved").glob("*.in*"))
 
@@ -21,6 +22,10 @@ def read(case: Path) -> Ruleset:
 
 def each(ruleset: Ruleset, view: Callable[..., str], **options: bool) -> str:
     return "".join(view(table, ruleset.family, **options) for table in ruleset.tables)
+
+
+def listed_rules(table: Table, family: Family) -> str:
+    return list_rules(write_table(table, family, counters=True), counters=True)
 
 
 @pytest.fixture(params=CASES, ids=lambda path: path.stem)
@@ -39,7 +44,7 @@ def test_saved(case: Path) -> None:
 
 def test_rules(case: Path) -> None:
     expected = case.with_suffix(".rules").read_text()
-    assert each(read(case), list_rules, counters=True) == expected
+    assert each(read(case), listed_rules) == expected
 
 
 def test_list(case: Path) -> None:
