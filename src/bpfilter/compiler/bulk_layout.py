@@ -57,6 +57,8 @@ MIN_SEARCHED = 24
 MAX_SEARCHED = 256
 #: Rules at the start of a chain that the index could not tell apart stay in front of it.
 MAX_IN_FRONT = 8
+#: Calls within calls that the estimate of a chain's packets follows.
+MAX_LEVELS = 16
 #: How far apart the orders of neighbours are, so that rules fit between.
 ORDER_STEP = 1 << 10
 
@@ -229,8 +231,26 @@ class BulkLayout:
     # Tuples are chosen for the packets that no guard fails for: nearly all.
     def _builder(self, views: dict[int, list[tuple[Rows, list[int]]]], blob: Blob) -> IndexBuilder:
         normal = [each[0][0] for each in views.values()]
-        chain = np.repeat(np.arange(len(normal)), [len(rows) for rows in normal])
-        return IndexBuilder(joined(normal), chain, self._key_words(), blob)
+        sizes = np.array([len(rows) for rows in normal])
+        chain = np.repeat(np.arange(len(normal)), sizes)
+        each = self._traffic()[list(views)] / np.maximum(sizes, 1)
+        traffic = np.repeat(each, sizes)
+        traffic /= traffic.mean() if len(traffic) else 1
+        return IndexBuilder(joined(normal), chain, traffic, self._key_words(), blob)
+
+    # Packets that come to each chain, of those at a hook, if all rules that lead on get alike.
+    def _traffic(self) -> NDArray[np.float64]:
+        jumps = np.flatnonzero(self.is_live & (self.bulk.jump >= 0))
+        caller, called = self.chain_of[jumps], self.bulk.jump[jumps]
+        sizes = np.maximum(self.live - self.bulk.starts[:-1], 1)
+        at_hooks = np.array([chain.policy is not None for chain in self.bulk.chains], float)
+        traffic = at_hooks
+        for _ in range(MAX_LEVELS):
+            following = np.bincount(called, (traffic / sizes)[caller], len(sizes)) + at_hooks
+            if np.allclose(following, traffic):
+                break
+            traffic = following
+        return traffic
 
     def _index(
         self, builder: IndexBuilder, chain: int, views: list[tuple[Rows, list[int]]]

@@ -109,7 +109,7 @@ def compile_large(
     ):
         compiled = compile_bulk(tables["filter"], target)
     assert index.called, "no chain is searched"
-    _, _, key, _ = index.call_args.args
+    _, _, _, key, _ = index.call_args.args
     _, _, frame, *_ = emit.call_args.args
     if override:
         spec = MapSpec(AROUND_MAP, MapType.ARRAY, 4, 4 * SLOTS, 1, MapFlags.MMAPABLE)

@@ -12,7 +12,7 @@ from bpfilter.compiler.index.filters import choose_windows, filters
 from bpfilter.compiler.index.pieces import pieces_of
 from bpfilter.compiler.index.rows import U32, U64, Bools, Ints, KeyWords, Rows
 from bpfilter.compiler.index.runs import records_of, write_forest, write_runs
-from bpfilter.compiler.index.tuples import choose_tuples
+from bpfilter.compiler.index.tuples import Floats, choose_tuples
 from bpfilter.dataclass import dataclass
 
 
@@ -36,13 +36,15 @@ class Index:
 class IndexBuilder:
     """Builds the indexes of a table's chains, which share their tuples.
 
-    These are chosen for `rows`, of which each is in a chain.
+    These are chosen for `rows`, of which each is in a chain; `traffic` is choose_tuples'.
     """
 
-    def __init__(self, rows: Rows, chain: Ints, words: KeyWords, blob: Blob) -> None:
+    def __init__(
+        self, rows: Rows, chain: Ints, traffic: Floats, words: KeyWords, blob: Blob
+    ) -> None:
         self.words = words
         self.blob = blob
-        self._tuples = choose_tuples(rows, chain)
+        self._tuples = choose_tuples(rows, chain, traffic)
         self.tuples = choose_windows(rows, chain, words, self._tuples)
 
     def build(self, rows: Rows, end_pc: int) -> Index:

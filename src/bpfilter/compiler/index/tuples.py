@@ -27,7 +27,7 @@ CANDIDATES = 160
 #: What a packet pays for an entry, for going where it leads, and for a record, in ns.
 GATHER_NS = 4.0
 VISIT_NS = 20.0
-RECORD_NS = 3.0
+RECORD_NS = 12.0
 #: Where more rows share an entry than this, they are cut; each one then costs so much.
 RUN_ROWS = 8.0
 CUT_NS = 1.0
@@ -62,10 +62,11 @@ class Tuples:
         return np.array(number, np.int64)[of]
 
 
-def choose_tuples(rows: Rows, chain: Ints) -> Tuples:
+def choose_tuples(rows: Rows, chain: Ints, traffic: Floats) -> Tuples:
     """Choose at most TUPLES_MAX tuples for the rows of some chains.
 
-    One that tests nothing is always the last, if need be without rows: edits may want it.
+    `traffic` are packets for each row that come to its chain, 1 on average. One that tests
+    nothing is always the last, if need be without rows: edits may want it.
     """
     nothing = np.zeros((1, rows.masks.shape[1]), np.uint32)
     if (rows.masks == rows.masks[:1]).all():
@@ -73,7 +74,7 @@ def choose_tuples(rows: Rows, chain: Ints) -> Tuples:
     natural, of = classify(list(rows.masks.T))
     clients, client = _simplified(rows.masks[natural], np.bincount(of))
     candidates = _candidates(clients, np.bincount(client[of]))
-    serve, price = _estimate(rows, chain, client[of], clients, candidates)
+    serve, price = _estimate(rows, chain, traffic, client[of], clients, candidates)
     opened = np.array(_open(serve, price))
     chosen = opened[serve[opened].argmin(axis=0)[client]]
     rows_in = np.bincount(chosen, np.bincount(of), len(candidates))
@@ -126,14 +127,15 @@ def _candidates(clients: U32, count: Ints) -> U32:
 
 
 def _estimate(
-    rows: Rows, chain: Ints, of: Ints, clients: U32, candidates: U32
+    rows: Rows, chain: Ints, traffic: Floats, of: Ints, clients: U32, candidates: U32
 ) -> tuple[Floats, Floats]:
     """Estimate, roughly, what records cost if each client is in each candidate, and entries.
 
-    Gives ns, if each row gets one packet: [candidate, client], infinite where the client's
-    rows do not test all that the candidate does; and [candidate].
+    Gives ns, for as many packets as there are rows: [candidate, client], infinite where the
+    client's rows do not test all that the candidate does; and [candidate].
     """
     sample, weight = _sample(of, len(clients))
+    packets = weight * traffic[sample]
     values, client = rows.values[sample], of[sample]
     seed = chain[sample].astype(np.uint64) * np.uint64(MULTIPLIERS[-1])
     fits = ((candidates[:, None] & ~clients[None]) == 0).all(axis=2)
@@ -143,9 +145,10 @@ def _estimate(
         there = fit[client]
         places = [_places(values, masks, k) for k in np.flatnonzero(masks).tolist()]
         crowd = _crowd(sum(places, seed), there, weight)
-        cost = np.bincount(client, weight * _run_ns(crowd), len(clients))
+        cost = np.bincount(client, packets * _run_ns(crowd), len(clients))
         serve[number, fit] = cost[fit]
-        price[number] = (weight * (GATHER_NS + VISIT_NS * _probed(places, there))).sum()
+        visited = _probed(places, seed, there)
+        price[number] = (packets * (GATHER_NS + VISIT_NS * visited)).sum()
     return serve, price
 
 
@@ -166,11 +169,11 @@ def _crowd(hashes: U64, there: Bools, weight: Floats) -> Floats:
     return np.bincount(key, weight * there, 1 << _PLACE_BITS)[key] - weight + 1
 
 
-def _probed(places: list[U64], there: Bools) -> Bools:
-    # whether there are rows with each of a packet's words, for a packet of each row
+def _probed(places: list[U64], seed: U64, there: Bools) -> Bools:
+    # whether there are rows in the chain with each of a packet's words, for a packet of each row
     out = np.ones(len(there), np.bool_)
     for place in places:
-        key = (place >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
+        key = (place + seed >> np.uint64(64 - _PLACE_BITS)).astype(np.int64)
         seen = np.zeros(1 << _PLACE_BITS, np.bool_)
         seen[key[there]] = True
         out &= seen[key]

@@ -29,7 +29,7 @@ def rows_named(name: str, n: int) -> Rows:
 
 
 def chosen(rows: Rows) -> Tuples:
-    return choose_tuples(rows, np.zeros(len(rows), np.int64))
+    return choose_tuples(rows, np.zeros(len(rows), np.int64), np.ones(len(rows)))
 
 
 @pytest.mark.parametrize("name", [*KINDS, "hosts", "masks", "nested"])
@@ -67,7 +67,7 @@ def test_rows_of_other_chains_do_not_share_entries() -> None:
     """Two chains of the same hosts are one tuple; in one chain they would crowd it as well."""
     rows = rows_named("hosts", 1000)
     twice = joined([rows, rows])
-    tuples = choose_tuples(twice, np.repeat([0, 1], 1000))
+    tuples = choose_tuples(twice, np.repeat([0, 1], 1000), np.ones(2000))
     assert len(tuples) == 2
 
 
@@ -197,3 +197,18 @@ def test_what_is_put_into_memory_is_there() -> None:
 def test_more_than_entries_can_name_is_refused() -> None:
     with pytest.raises(BuildError, match="needs more than"):
         Blob().allocate(layout.SIZE_MAX)
+
+
+def test_a_small_chain_that_all_packets_come_to_gets_a_tuple() -> None:
+    """As that of firewalld's zones: a few networks before many chains of many hosts."""
+    zones, zone = rows_named("hosts", 60), rows_named("hosts", 3000)
+    zones.masks[:] = [0xFFFF_C000, 0, 0]
+    zones.values[:] = 0
+    zones.values[:, 0] = np.arange(60) << 14
+    rows = joined([zones, *[zone] * 20])
+    chain = np.repeat(np.arange(21), [60, *[3000] * 20])
+    traffic = np.repeat([1 / 60, *[1 / 60 / 3000] * 20], [60, *[3000] * 20])
+    traffic /= traffic.mean()
+    wanted = [0xFFFF_C000, 0, 0]
+    assert wanted in choose_tuples(rows, chain, traffic).masks.tolist()
+    assert wanted not in choose_tuples(rows, chain, np.ones(len(rows))).masks.tolist()
