@@ -48,7 +48,7 @@ def rows_of(boxes: model.Boxes, hides: Array | bool = True) -> Rows:
         proto=boxes.proto,
         hides=np.broadcast_to(np.asarray(hides, np.bool_), n).copy(),
         form=np.zeros(n, np.uint16),
-        kind=np.zeros(n, np.uint16),
+        kind=np.zeros(n, np.uint32),
     )
 
 

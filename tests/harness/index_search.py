@@ -64,7 +64,7 @@ def build(rows: Rows, key: KeyWords, reserve: int = 0) -> Built:
     blob = Blob()
     blob.append(np.ones(7, np.uint8))  # the index does not start where the blob does
     kinds = Kinds(key)
-    kinds.number(rows)
+    kinds.number([rows])
     builder = IndexBuilder(rows, np.zeros(len(rows), np.int64), np.ones(len(rows)), key, blob)
     index = builder.build(rows, end_pc=77)
     kinds.write(blob)

@@ -84,7 +84,11 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
     room = SPARE + len(counters) // SPARE  # for edits
     number = COUNTER_FIRST + len(counters) + room
     layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus)
-    made = layout.run()
+    try:
+        made = layout.run()
+    except BuildError:  # more than an index can name: found slowly is better than not at all
+        layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus, False)
+        made = layout.run()
     searched = set(layout.searched)
     searching = frozenset(hook for hook, chains in leads_to.items() if searched & chains)
     cells = made.cells + bytes(4 * room * CELL_BYTES if made.search else 0)

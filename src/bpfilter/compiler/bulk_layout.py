@@ -79,7 +79,10 @@ NO_PATTERN = Pattern((), (), 0, 0, 0, 0)
 
 
 class BulkLayout:
-    """Lays out the chains that hooks lead to. `reached` are their indexes, base chains first."""
+    """Lays out the chains that hooks lead to. `reached` are their indexes, base chains first.
+
+    None of them is searched unless `searches`.
+    """
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class BulkLayout:
         reached: Sequence[int],
         frame: Frame,
         counters: int,
+        searches: bool = True,
     ) -> None:
         self.bulk = bulk
         self.counters = counters  # of all CPUs
@@ -100,7 +104,7 @@ class BulkLayout:
         laid_out = np.zeros(len(bulk.chains), bool)
         laid_out[list(reached)] = True
         self.is_live = laid_out[self.chain_of] & (np.arange(len(bulk)) < self.live[self.chain_of])
-        self.searched, self.recorded = self._choose()
+        self.searched, self.recorded = self._choose() if searches else ([], None)
         used = set(bulk.shape[self.is_live].tolist())
         # Programs do not read what only rules ask that no packet gets to.
         self.patterns = [
@@ -190,6 +194,7 @@ class BulkLayout:
         views = {chain: self._views(chain) for chain in self.searched}
         if self.recorded is None or not views:
             return LaidOut(self._cells().tobytes(), b"", None, ())
+        self.kinds.number([rows for each in views.values() for rows, _ in each])
         builder = self._builder(views, blob)
         chains = tuple(self._index(builder, chain, views[chain]) for chain in self.searched)
         cells = self._cells()
@@ -283,9 +288,7 @@ class BulkLayout:
                 each = self.patterns[number]
                 pc, hides = self._continues(number, each, seen, view, rows)
                 builder.add(self.shapes[number], seen, rows, pc, hides)
-        made = builder.rows()
-        self.kinds.number(made)
-        return made
+        return builder.rows()
 
     def _key_words(self) -> KeyWords:
         recorded = self.recorded

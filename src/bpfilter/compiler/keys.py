@@ -138,5 +138,5 @@ class RowsBuilder:
             proto=self.proto[here],
             hides=self.hides[here],
             form=np.zeros(int(here.sum()), np.uint16),
-            kind=np.zeros(int(here.sum()), np.uint16),
+            kind=np.zeros(int(here.sum()), np.uint32),
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bpfilter import Family
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.bulk import compile_bulk
+from bpfilter.compiler.index import layout
 from bpfilter.compiler.target import Target
 from bpfilter.rules.bulk import read_bulk
 from bpfilter.rules.model import Hook
@@ -39,3 +42,11 @@ def test_a_few_cells_for_many_rules() -> None:
     (index,) = compiled(*MANY).indexes
     assert index.rules == 100
     assert index.steps < 8
+
+
+def test_rules_that_no_index_can_name_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = compiled(*MANY)
+    monkeypatch.setattr(layout, "FORMS_MAX", 1)
+    walked = compiled(*MANY)
+    assert not walked.indexes
+    assert walked.cells > 2 * len(MANY) > searched.cells

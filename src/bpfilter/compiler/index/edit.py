@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.layout import FILTER_BITS, Entry, KeyWords, Pool, Tuple
+from bpfilter.compiler.index.layout import FILTER_BITS, Entry, KeyWords, Pool, Record, Tuple
 from bpfilter.dataclass import dataclass
 
 #: A row that is in more runs than this is better put in by building the index anew.
@@ -74,9 +74,9 @@ class IndexEditor:
         for number in self._tuples(descriptor, row):
             for path in self._paths(descriptor, number, row):
                 for at in self._records(path[-1]):
-                    order, pc, _ = layout.RECORD_HEAD.unpack_from(self.memory, at)
-                    if order >> 8 == row.order:
-                        head = layout.RECORD_HEAD.pack(order, pc, VOID_FORM)
+                    record = Record.read(self.memory, at)
+                    if record.order == row.order:
+                        head = record._replace(form=VOID_FORM).pack()
                         self.memory[at : at + len(head) + 4] = head + struct.pack("=I", 1)
                         found = True
         return found
@@ -152,8 +152,9 @@ class IndexEditor:
         if form is None or kind is None:
             return None
         values = [row.values[word] for word in self.key.compared]
-        head = layout.RECORD_HEAD.pack(row.order << 8 | kind >> 8, row.pc << 8 | kind & 0xFF, form)
-        return head + struct.pack(f"={len(values)}I", *values)
+        return Record(row.order, row.pc, form, kind).pack() + struct.pack(
+            f"={len(values)}I", *values
+        )
 
     # The number of a structure, and the pool that then has it.
     def _pooled(self, pool: Pool, packed: bytes) -> tuple[int | None, Pool]:
@@ -174,7 +175,7 @@ class IndexEditor:
     # is no room.
     def _grow(self, entry_at: int, order: int, record: bytes) -> int:
         old, width = self._records(entry_at), len(record)
-        orders = [layout.RECORD_HEAD.unpack_from(self.memory, each)[0] >> 8 for each in old]
+        orders = [Record.read(self.memory, each).order for each in old]
         split = old.start + width * sum(each < order for each in orders)
         count = len(old) + 1
         header = b""

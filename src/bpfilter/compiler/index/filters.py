@@ -81,9 +81,11 @@ def _windows(words: KeyWords) -> list[tuple[int, int]]:
 
 def _packets(rows: Rows, chain: Ints) -> tuple[U32, Ints]:
     # a packet within each of some rows: its key words, and the chain it is searched in
-    random = np.random.default_rng(0)
     which = np.linspace(0, len(rows) - 1, min(PACKETS, len(rows))).astype(np.int64)
-    noise = random.integers(0, 1 << 32, (len(which), rows.masks.shape[1]), dtype=np.uint32)
+    shape = len(which), rows.masks.shape[1]
+    # Hashed numbers are noise enough, and numpy.random takes 10 ms to import.
+    numbers = np.arange(1, shape[0] * shape[1] + 1, dtype=np.uint64) * np.uint64(MULTIPLIERS[0])
+    noise = (numbers >> np.uint64(32)).astype(np.uint32).reshape(shape)
     return rows.values[which] | noise & ~rows.masks[which], chain[which]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from bpfilter.compiler.index import layout
 from bpfilter.compiler.index.blob import Blob
 from bpfilter.compiler.index.edit import VOID_FORM
 from bpfilter.compiler.index.layout import COMPARED_MAX, KeyWords, Pool
-from bpfilter.compiler.index.rows import U16, U32, Rows, classify
+from bpfilter.compiler.index.rows import U32, Rows, classify, joined
 from bpfilter.errors import BuildError
 
 #: Forms and kinds that edits may add, of each.
@@ -33,7 +35,7 @@ class Numbered:
         self._what = what
         self._numbers: dict[bytes, int] = {}
 
-    def numbers(self, rows: U32) -> U16:
+    def numbers(self, rows: U32) -> U32:
         """Give the number of each row's structure. Raises: BuildError if there are too many."""
         first, of = classify(list(rows.T))
         # as plain bytes: numpy does not copy the room between members
@@ -43,7 +45,7 @@ class Numbered:
             self._numbers.setdefault(each.tobytes(), len(self._numbers))
         if len(self._numbers) > self._most:
             raise BuildError(f"the rules have more than {self._most} {self._what}")
-        return np.array([self._numbers[each.tobytes()] for each in found], np.uint16)[of]
+        return np.array([self._numbers[each.tobytes()] for each in found], np.uint32)[of]
 
     def write(self, blob: Blob) -> Pool:
         """Append them, with room for those of rules to come."""
@@ -68,13 +70,18 @@ class Kinds:
         nothing = np.zeros((1, layout.FORM_BYTES // 4), np.uint32)
         assert self._forms.numbers(nothing)[0] == VOID_FORM
 
-    def number(self, rows: Rows) -> None:
+    def number(self, parts: Sequence[Rows]) -> None:
         """Fill in the form and the kind of each row. Raises: BuildError if there are too many."""
+        rows = joined(parts)
         forms = np.zeros((len(rows), layout.FORM_BYTES // 4), np.uint32)
         for number, word in enumerate(self._key.compared):
             forms[:, number] = rows.masks[:, word]
-        rows.form = self._forms.numbers(forms)
-        rows.kind = self._kinds.numbers(self._asked(rows))
+        form_of = self._forms.numbers(forms).astype(np.uint16)
+        kind_of = self._kinds.numbers(self._asked(rows))
+        end = 0
+        for each in parts:
+            start, end = end, end + len(each)
+            each.form, each.kind = form_of[start:end], kind_of[start:end]
 
     def write(self, blob: Blob) -> None:
         blob.kinds, blob.forms = self._kinds.write(blob), self._forms.write(blob)

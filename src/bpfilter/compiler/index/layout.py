@@ -33,7 +33,7 @@ Entry (u64, 8-aligned): 0 empty, or
 Long run: 8 bytes: 0 u32 number of records | 4 u32 the largest power of two that is not more;
     then the records.
 Record (12 + 4 * R bytes), small, so that many of them fit the processor's caches:
-    0 u32 order << 8 | kind >> 8 | 4 u32 pc << 8 | kind & 0xff | 8 u32 form | 12 u32 value[R]
+    0 u32 order << 8 | kind >> 16 | 4 u32 pc << 8 | 8 u32 kind << 16 | form | 12 u32 value[R]
     of the R <= 3 key words that records compare.
 Form (16 bytes): u32 mask[3] of these words. There are so few that they stay in the nearest
     cache; most records are ruled out by them.
@@ -100,8 +100,8 @@ FORM_BYTES = FORM.size
 KIND_BYTES = KIND.size
 #: Words that records compare, at most.
 COMPARED_MAX = 3
-#: The number of a kind has 16 bits; of as many forms none would stay in a cache.
-KINDS_MAX = FORMS_MAX = 1 << 16
+#: The number of a form has 16 bits, that of a kind 24.
+FORMS_MAX, KINDS_MAX = 1 << 16, 1 << 24
 #: What entries count in.
 UNIT = 4
 #: The number of a unit has 26 bits.
@@ -150,6 +150,24 @@ class Pool(NamedTuple):
     offset: int
     number: int
     room: int
+
+
+class Record(NamedTuple):
+    """What is at the head of a record."""
+
+    order: int
+    pc: int
+    form: int
+    kind: int
+
+    @classmethod
+    def read(cls, memory: bytes | bytearray | memoryview, at: int) -> Record:
+        order, pc, form = RECORD_HEAD.unpack_from(memory, at)
+        return cls(order >> 8, pc >> 8, form & 0xFFFF, (order & 0xFF) << 16 | form >> 16)
+
+    def pack(self) -> bytes:
+        low = (self.kind & 0xFFFF) << 16 | self.form
+        return RECORD_HEAD.pack(self.order << 8 | self.kind >> 16, self.pc << 8, low)
 
 
 @dataclass(frozen=True, slots=True)

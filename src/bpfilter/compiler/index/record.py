@@ -7,8 +7,8 @@ from bpfilter.compiler.index.layout import FORM_BYTES, KIND_BYTES, RECORD_HEAD
 from bpfilter.compiler.index.operations import BEST, BEST_CELL, FROM, Operations
 from bpfilter.compiler.index.search import INDEX_MAP
 
-#: Where a record has the number of its form.
-FORM_AT = 8
+#: Where a record has the number of its form, and above it the lower bits of its kind's.
+FORM_AT, FORM_MASK, KIND_SHIFT = 8, 0xFFFF, 16
 
 
 class RecordEmitter(Operations):
@@ -38,6 +38,7 @@ class RecordEmitter(Operations):
     def _compare_words(self, other: str) -> None:
         b = self.b
         b.load(R2, R7, FORM_AT, Size.W)
+        b.and_(R2, FORM_MASK)
         self._pooled(self.search.forms, FORM_BYTES)
         for number, slot in enumerate(self.search.compared):
             into = R5 if number == 0 else R2
@@ -63,9 +64,9 @@ class RecordEmitter(Operations):
         b, search = self.b, self.search
         b.load(R2, R7, 0, Size.W)
         b.and_(R2, 0xFF)
-        b.lsh(R2, 8)
-        b.load(R5, R7, 4, Size.W)
-        b.and_(R5, 0xFF)
+        b.lsh(R2, KIND_SHIFT)
+        b.load(R5, R7, FORM_AT, Size.W)
+        b.rsh(R5, KIND_SHIFT)
         b.or_(R2, R5)
         self._pooled(search.kinds, KIND_BYTES)
         b.mov(R3, 0)

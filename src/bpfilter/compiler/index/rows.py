@@ -39,7 +39,7 @@ class Rows:
     proto: U8
     hides: Bools
     form: U16  # of the record, kinds.py
-    kind: U16
+    kind: U32
 
     def __len__(self) -> int:
         return len(self.order)

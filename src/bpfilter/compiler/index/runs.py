@@ -16,11 +16,10 @@ ORDER_AT = 8
 
 def records_of(rows: Rows, words: KeyWords) -> U32:
     """Give the record of each row, as u32s."""
-    kind = rows.kind.astype(np.uint32)
     out = np.empty((len(rows), words.record_bytes // 4), np.uint32)
-    out[:, 2] = rows.form
-    out[:, 0] = rows.order << np.uint32(ORDER_AT) | kind >> np.uint32(8)
-    out[:, 1] = rows.pc << np.uint32(8) | kind & np.uint32(0xFF)
+    out[:, 2] = rows.kind << np.uint32(16) | rows.form
+    out[:, 0] = rows.order << np.uint32(ORDER_AT) | rows.kind >> np.uint32(16)
+    out[:, 1] = rows.pc << np.uint32(8)
     for number, word in enumerate(words.compared):
         out[:, 3 + number] = rows.values[:, word]
     return out

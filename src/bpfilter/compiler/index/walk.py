@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from bpfilter.compiler.index import layout
-from bpfilter.compiler.index.layout import Entry, KeyWords, Tuple
+from bpfilter.compiler.index.layout import Entry, KeyWords, Record, Tuple
 from bpfilter.dataclass import dataclass
 
 Memory = bytes | bytearray | memoryview
@@ -109,8 +109,7 @@ def _bisect(memory: Memory, at: int, width: int, count: int, from_order: int, to
     while low < high:
         took.records += 1
         middle = (low + high) // 2
-        order, _, _ = layout.RECORD_HEAD.unpack_from(memory, at + middle * width)
-        if order >> 8 < from_order:
+        if Record.read(memory, at + middle * width).order < from_order:
             low = middle + 1
         else:
             high = middle
@@ -129,21 +128,20 @@ def _search_run(
     best = took.best
     for record_at in range(at, at + count * key.record_bytes, key.record_bytes):
         took.records += 1
-        order, pc, _ = layout.RECORD_HEAD.unpack_from(memory, record_at)
-        if order >> 8 > best:
+        order, pc, _, _ = Record.read(memory, record_at)
+        if order > best:
             return
-        if order >> 8 >= from_order and _matches(memory, record_at, key, packet):
-            took.found = Found(order >> 8, pc >> 8)
+        if order >= from_order and _matches(memory, record_at, key, packet):
+            took.found = Found(order, pc)
             return
 
 
 def _matches(memory: Memory, record_at: int, key: KeyWords, packet: Packet) -> bool:
     _, _, _, kinds, _, _, forms, *_ = layout.HEADER.unpack_from(memory)
-    order, pc, form = layout.RECORD_HEAD.unpack_from(memory, record_at)
-    kind = (order & 0xFF) << 8 | pc & 0xFF
-    masks = layout.FORM.unpack_from(memory, forms + form * layout.FORM_BYTES)
+    record = Record.read(memory, record_at)
+    masks = layout.FORM.unpack_from(memory, forms + record.form * layout.FORM_BYTES)
     s_low, s_high, d_low, d_high, proto = layout.KIND.unpack_from(
-        memory, kinds + kind * layout.KIND_BYTES
+        memory, kinds + record.kind * layout.KIND_BYTES
     )
     values = struct.unpack_from(
         f"={len(key.compared)}I", memory, record_at + layout.RECORD_HEAD.size

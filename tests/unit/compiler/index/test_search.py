@@ -90,6 +90,18 @@ def test_orders_with_gaps() -> None:
     check(rows, IPV4, random, 300)
 
 
+def test_more_kinds_than_16_bits_can_number() -> None:
+    """Each rule has a range of ports of its own."""
+    random = np.random.default_rng(4)
+    n = 70_000
+    boxes = everything(n)
+    boxes.source = random.permutation(n).astype(np.uint32)
+    boxes.source_length[:] = 32
+    low, high = np.divmod(np.arange(n), 280)
+    boxes.dports = np.column_stack([low, 1000 + high]).astype(np.uint16)
+    check(rows_of(boxes), IPV4, random, 100)
+
+
 PREFIX = st.tuples(st.sampled_from([0, 1, 30, 31, 32]), st.integers(0, 3))
 PORTS = st.sampled_from([(0, 65535), (0, 0), (7, 7), (0, 7), (4, 9), (8, 65535), (1, 65534)])
 RULE = st.tuples(PREFIX, PREFIX, PORTS, PORTS, st.sampled_from([0, 6]), st.booleans())
