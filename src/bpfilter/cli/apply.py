@@ -152,7 +152,8 @@ def _ask(pending: Pending) -> str:
     if interactive:
         print("Can you still make new connections to this machine? (y/N) ", end="", flush=True)
     else:
-        print(f"run 'bpfilter confirm' within {pending.seconds:.0f} seconds to keep these rules")
+        told = f"run 'bpfilter confirm' within {pending.seconds:.0f} seconds to keep these rules"
+        print(told, flush=True)
     while pending.is_open:
         if not interactive:
             time.sleep(POLL_S)
