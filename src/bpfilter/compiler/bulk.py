@@ -12,14 +12,14 @@ from bpfilter.compiler.bulk_layout import BulkLayout, Ints, live_rows
 from bpfilter.compiler.cells import CELL_BYTES
 from bpfilter.compiler.counters import COUNTER_FIRST, COUNTER_NONE
 from bpfilter.compiler.edit_layout import ChainLayout, Chains, IndexLayout, Layout
-from bpfilter.compiler.frame import lay_out_frame
+from bpfilter.compiler.frame import Frame, lay_out_frame
 from bpfilter.compiler.lower import CounterKey, check_target, depths
 from bpfilter.compiler.shapes import Parts, split
 from bpfilter.compiler.target import Target
-from bpfilter.errors import BuildError, RefusedError
+from bpfilter.errors import BuildError, RefusedError, UnsupportedError
 from bpfilter.rules.bulk import BulkTable
 from bpfilter.rules.distinct import distinct, distinct_rows
-from bpfilter.rules.model import Hook, Jump, Table
+from bpfilter.rules.model import Family, Hook, Jump, Table
 
 #: Where each chain leads to, and how many return points that takes.
 _Edges: TypeAlias = dict[int, set[tuple[int, int]]]
@@ -55,7 +55,11 @@ class BulkCounters(Sequence[CounterKey]):
 
 
 def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
-    """Compile a large table; as `compile_table`, with which it shares all but the layout."""
+    """Compile a large table; as `compile_table`, with which it shares all but the layout.
+
+    Raises: also BuildError for what compile_table can do: chains nested deeper than there are
+    return points, or more than an index can name.
+    """
     shapes, refused = _split(bulk)
     refuse(refused)
     live = live_rows(bulk)
@@ -77,18 +81,12 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
     everything = frozenset[tuple[str, int]]().union(*words.values())
     depth_of = depths({chain: edges[chain] for chain in reached})
     depth = max(depth_of.values())
-    frame = lay_out_frame(everything, bulk.family, depth)
-    if depth > frame.returns:
-        raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
+    frame = _frame(everything, bulk.family, depth)
     counters = BulkCounters(bulk)
     room = SPARE + len(counters) // SPARE  # for edits
     number = COUNTER_FIRST + len(counters) + room
     layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus)
-    try:
-        made = layout.run()
-    except BuildError:  # more than an index can name: found slowly is better than not at all
-        layout = BulkLayout(bulk, shapes, list(reached), frame, number * target.cpus, False)
-        made = layout.run()
+    made = layout.run()
     searched = set(layout.searched)
     searching = frozenset(hook for hook, chains in leads_to.items() if searched & chains)
     cells = made.cells + bytes(4 * room * CELL_BYTES if made.search else 0)
@@ -105,6 +103,20 @@ def compile_bulk(bulk: BulkTable, target: Target) -> Compiled:
         used=layout.number,
         layout=_kept(code, layout, leads_to, edges, depth_of, len(cells) // CELL_BYTES),
     )
+
+
+# With room for a search; without, if the rules test too many words or nest too deep for that.
+def _frame(words: frozenset[tuple[str, int]], family: Family, depth: int) -> Frame:
+    for searches in (True, False):
+        try:
+            frame = lay_out_frame(words, family, depth, searches=searches)
+        except UnsupportedError:
+            if not searches:
+                raise
+        else:
+            if depth <= frame.returns:
+                return frame
+    raise BuildError(f"chains are nested {depth} deep, and {frame.returns} return points fit")
 
 
 # What edits need to know; nothing without an index.

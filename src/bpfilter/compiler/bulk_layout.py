@@ -81,7 +81,7 @@ NO_PATTERN = Pattern((), (), 0, 0, 0, 0)
 class BulkLayout:
     """Lays out the chains that hooks lead to. `reached` are their indexes, base chains first.
 
-    None of them is searched unless `searches`.
+    None of them is searched if the frame has no room for that.
     """
 
     def __init__(
@@ -91,7 +91,6 @@ class BulkLayout:
         reached: Sequence[int],
         frame: Frame,
         counters: int,
-        searches: bool = True,
     ) -> None:
         self.bulk = bulk
         self.counters = counters  # of all CPUs
@@ -104,7 +103,7 @@ class BulkLayout:
         laid_out = np.zeros(len(bulk.chains), bool)
         laid_out[list(reached)] = True
         self.is_live = laid_out[self.chain_of] & (np.arange(len(bulk)) < self.live[self.chain_of])
-        self.searched, self.recorded = self._choose() if searches else ([], None)
+        self.searched, self.recorded = self._choose() if frame.searches else ([], None)
         used = set(bulk.shape[self.is_live].tolist())
         # Programs do not read what only rules ask that no packet gets to.
         self.patterns = [

@@ -181,7 +181,7 @@ class Layout:
 
     def frame(self) -> Frame:
         everything = frozenset(word for words in self.words.values() for word in words)
-        return lay_out_frame(everything, self.family, self.depth)
+        return lay_out_frame(everything, self.family, self.depth, searches=True)
 
     def code(self, target: Target) -> Code:
         """Give what the programs are emitted from."""

@@ -7,7 +7,7 @@
        16  u64  bytes      skb->len, what iptables counts
        24  u32[10]  search     the search in a chain's index (index/emit.py), if there is one
        64  u64[16]  entries    those that it has gathered
-      192  u32[returns]    return points
+      192  u32[returns]    return points; from 56 on if there is no search
            u32[]           packet words, in the order given by `Frame.slots`
 
 All of it may not exceed 512 bytes (MAX_BPF_STACK, include/linux/filter.h), 16 of which are for
@@ -28,18 +28,20 @@ COUNTERS = 12
 BYTES = 16
 SEARCH = 24
 ENTRIES = 64
-RETURNS = 192
+RETURNS, RETURNS_SEARCHING = 56, 192
 
-# While the packet is read, the place of the search serves as scratch space.
+# While the packet is read, the place of the search and the return points serves as scratch space.
 SCRATCH_DYNPTR = 24  # struct bpf_dynptr, 16 bytes
 SCRATCH_BUFFER = 40  # 40 bytes: the largest header read at once
 SCRATCH_THOFF = 80  # u32: offset of the transport header
 SCRATCH_FRAGOFF = 84  # u32: fragment offset as x_tables' par->fragoff
 
-#: Return points there is always room for.
+#: Return points there is always room for: reading the packet takes as much.
 MIN_RETURNS = 8
 MAX_FRAME = 496
-MAX_WORDS = (MAX_FRAME - RETURNS) // 4 - MIN_RETURNS
+MAX_WORDS, MAX_WORDS_SEARCHING = (
+    (MAX_FRAME - start) // 4 - MIN_RETURNS for start in (RETURNS, RETURNS_SEARCHING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,17 @@ class Frame:
     slots: dict[tuple[str, int], int]
     places: dict[tuple[str, int], Place]
     returns: int = MIN_RETURNS
+    searches: bool = False
+
+    @property
+    def return_points(self) -> int:
+        """Give the member where return points begin."""
+        return RETURNS_SEARCHING if self.searches else RETURNS
 
     @property
     def words(self) -> int:
         """Give the member where packet words begin."""
-        return RETURNS + 4 * self.returns
+        return self.return_points + 4 * self.returns
 
     @property
     def size(self) -> int:
@@ -67,10 +75,13 @@ class Frame:
         return self.offset(self.words + 4 * slot)
 
 
-def lay_out_frame(words: frozenset[tuple[str, int]], family: Family, depth: int = 0) -> Frame:
+def lay_out_frame(
+    words: frozenset[tuple[str, int]], family: Family, depth: int = 0, *, searches: bool = False
+) -> Frame:
     """Give each asked word a place; small fields that share a word share a slot.
 
-    `depth` return points are wanted; there will be as many as fit, at least MIN_RETURNS.
+    `depth` return points are wanted; there will be as many as fit, at least MIN_RETURNS. Programs
+    that search an index have less room.
 
     Raises: UnsupportedError if the rules ask for more than the stack holds.
     """
@@ -81,11 +92,12 @@ def lay_out_frame(words: frozenset[tuple[str, int]], family: Family, depth: int 
         shared = (field.pack, word)
         slot = slots.setdefault(shared, len(slots))
         places[name, word] = Place(slot, field.shift, field.bits)
-    if len(slots) > MAX_WORDS:
+    most = MAX_WORDS_SEARCHING if searches else MAX_WORDS
+    if len(slots) > most:
         raise UnsupportedError(
             f"room for the {len(slots)} words of packet fields these {family.command} rules "
-            f"test (the stack of a program holds {MAX_WORDS})",
+            f"test (the stack of a program holds {most})",
             advice="use fewer different matches in one table",
         )
-    room = MAX_WORDS - max(len(slots), 1) + MIN_RETURNS
-    return Frame(slots, places, max(MIN_RETURNS, min(depth, room)) & ~1)
+    room = most - max(len(slots), 1) + MIN_RETURNS
+    return Frame(slots, places, max(MIN_RETURNS, min(depth + 1, room) & ~1), searches)

@@ -56,7 +56,7 @@ def emit_loop(
     # Return points are stored in halves: whole ones it would remember as copies of R8.
     b.load(R8, R1, 4, Size.W)
     state = range(frame.SEARCH, frame.ENTRIES, 4) if search else ()
-    for offset in (*state, *range(frame.RETURNS, layout.words, 4)):
+    for offset in (*state, *range(layout.return_points, layout.words, 4)):
         b.store(R10, layout.offset(offset), R8, Size.W)
     steps.begin()
     b.label("step")
@@ -143,7 +143,7 @@ def _act(b: Builder, layout: Frame, counters: int, finds: bool) -> None:
     b.mov(R2, R8)
     b.lsh(R2, 2)
     b.add(R2, R10)
-    b.load(R6, R2, layout.offset(frame.RETURNS), Size.W)
+    b.load(R6, R2, layout.offset(layout.return_points), Size.W)
     b.jump("step")
     b.label("underflow")
     b.load(R8, R7, 4, Size.W)
@@ -154,7 +154,7 @@ def _act(b: Builder, layout: Frame, counters: int, finds: bool) -> None:
     b.mov(R2, R8)
     b.lsh(R2, 2)
     b.add(R2, R10)
-    b.store(R2, layout.offset(frame.RETURNS), R1, Size.W)
+    b.store(R2, layout.offset(layout.return_points), R1, Size.W)
     b.add(R8, 1)
     b.jump("step")
 

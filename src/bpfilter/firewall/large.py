@@ -46,7 +46,7 @@ class LargeRules:
         bulk = replace(self.bulk, chains=declare(self.bulk.chains, policies))
         try:
             compiled = compile_bulk(bulk, target)
-        except BuildError:  # chains nested too deep for it
+        except BuildError:  # chains nested too deep for it, or more than an index can name
             return self.otherwise().compile(policies, target)
         if not compiled.indexes and len(bulk) <= FEW:
             return self.otherwise().compile(policies, target)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bpfilter import Family
+from bpfilter.compiler import frame
 from bpfilter.compiler.build import Compiled
 from bpfilter.compiler.bulk import compile_bulk
 from bpfilter.compiler.index import layout
 from bpfilter.compiler.target import Target
+from bpfilter.errors import BuildError
 from bpfilter.rules.bulk import read_bulk
 from bpfilter.rules.model import Hook
 from bpfilter.simulate.layouts import bundled_types
@@ -44,9 +46,18 @@ def test_a_few_cells_for_many_rules() -> None:
     assert index.steps < 8
 
 
-def test_rules_that_no_index_can_name_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
-    searched = compiled(*MANY)
+def test_more_than_an_index_can_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such tables are compiled rule by rule (firewall/large.py)."""
     monkeypatch.setattr(layout, "FORMS_MAX", 1)
-    walked = compiled(*MANY)
-    assert not walked.indexes
-    assert walked.cells > 2 * len(MANY) > searched.cells
+    with pytest.raises(BuildError, match="more than 1 combinations of masks"):
+        compiled(*MANY)
+
+
+def test_rules_that_leave_a_search_no_room_are_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that do not search have more words, and more return points."""
+    assert compiled(*MANY).indexes
+    deep = [":deep0 - [0:0]", *(f":deep{n + 1} - [0:0]" for n in range(90))]
+    jumps = ["-A FORWARD -j deep0", *(f"-A deep{n} -j deep{n + 1}" for n in range(90))]
+    assert not compiled(*deep, *jumps, *MANY).indexes
+    monkeypatch.setattr(frame, "MAX_WORDS_SEARCHING", 0)
+    assert not compiled(*MANY).indexes

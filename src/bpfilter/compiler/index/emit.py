@@ -108,6 +108,7 @@ class SearchEmitter(RecordEmitter):
         b.rsh(R1, first)
         b.and_(R1, (1 << len(tuples)) - 1)
         b.jeq(R1, 0, self._behind(number))
+        b.mov(R3, R1)
         b.load(R2, R7, 12, Size.W)
         self._point(R7, R2, (first + len(tuples)) * TABLE_BYTES)
         emit_gather(b, self.layout, self.search, first, tuples)

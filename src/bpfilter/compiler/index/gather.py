@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bpfilter.asm.alu import signed
 from bpfilter.asm.build import Builder
-from bpfilter.asm.insn import R0, R1, R2, R6, R7, R10, Size
+from bpfilter.asm.insn import R0, R1, R2, R3, R6, R7, R10, Size
 from bpfilter.compiler import frame
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.index.layout import (
@@ -28,10 +28,16 @@ def emit_gather(
 ) -> None:
     """Emit R6 = the set of those of some tuples whose entries are to be visited.
 
-    R7 points at the tables of a chain, `first` is the number of the first tuple. The entries
-    are put on the stack. Clobbers R0-R2.
+    R7 points at the tables of a chain, of which those in the set R3 are in use, `first` is the
+    number of the first tuple. The entries are put on the stack. Clobbers R0-R2.
     """
+    unused = b.fresh("unused")
     for number, each in enumerate(tuples):
+        if number and not any(each.masks):
+            # The last of all: often there is nothing but room for edits.
+            b.mov(R1, R3)
+            b.rsh(R1, number)
+            b.jeq(R1, 0, unused)
         _hash(b, layout, search, each)
         table = (first + number) * TABLE_BYTES
         b.load(R1, R7, table + 4, Size.W)
@@ -60,6 +66,7 @@ def emit_gather(
             b.or_(R6, R1)
         else:
             b.mov(R6, R1)
+    b.label(unused)
 
 
 # R0 = Σ (word & mask) * multiplier
