@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENFORCING = (
     "tests/kernel/test_loop.py",
     "tests/kernel/test_straight.py",
+    "tests/kernel/test_search.py",
     "tests/kernel/test_abi.py",
     "tests/kernel/test_maps.py",
     "tests/kernel/test_program.py",
@@ -27,6 +28,7 @@ ENFORCING = (
 QUICK = (
     "tests/kernel/test_loop.py",
     "tests/kernel/test_straight.py",
+    "tests/kernel/test_search.py",
     "tests/kernel/test_abi.py",
     "tests/e2e/test_able_or_told.py",
     "tests/e2e/test_apply.py",
