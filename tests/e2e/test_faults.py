@@ -267,6 +267,7 @@ def test_looking_while_others_change(firewall: Firewall, namespace: Namespace) -
                 rules = table(found).chain("INPUT").rules + table(found).chain("OUTPUT").rules
                 seen.append(tuple(rule.counters.packets for rule in rules))
                 assert not found.status().families[0].problems
+                time.sleep(0.01)  # whoever changes waits until nobody looks
         except BaseException as error:  # noqa: BLE001 - reported by the test
             failures.append(error)
 
