@@ -230,11 +230,12 @@ def test_many_batches_on_every_kind_of_loop(
     monkeypatch.setattr(Steps, "of", lambda b, iterator, _: Steps(b, iterator, may_goto, forgets))
     for price in ("GATHER_NS", "VISIT_NS", "RUN_ROWS"):
         monkeypatch.setattr(tuples, price, 0.01)
-    ruleset, packets = draw(OF["nested"], 4, SEED, 3000, 6000)
+    # The same rules each time: others may have fewer masks than it takes.
+    ruleset, packets = draw(OF["nested"], 4, 1, 3000, 6000)
     large = compile_large(ruleset, target)
     assert len(large.search.tuples) > 2 * BATCH
     with loaded(kernel, large.compiled, target) as runs:
         verified = runs.loaded.programs[Hook.FORWARD].info().verified_insns
         assert verified < MOST_VERIFIED, f"{verified} instructions were walked"
         found = Comparison(runs, ruleset, packets).differences()
-    assert not found, "\n".join([f"BPFILTER_SEED={SEED}", *found])
+    assert not found, "\n".join(found)
