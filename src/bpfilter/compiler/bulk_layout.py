@@ -290,19 +290,7 @@ class BulkLayout:
         return builder.rows()
 
     def _key_words(self) -> KeyWords:
-        recorded = self.recorded
-        if recorded is None:
-            return KeyWords(0)
-        ports = [
-            self.frame.places[field.name, 0].slot
-            for field in (fields.SPORT, fields.DPORT)
-            if (field.name, 0) in self.frame.places
-        ]
-        places = {slot: number for number, slot in enumerate(recorded.keys)}
-        compared = tuple(places[slot] for slot in recorded.compared)
-        return KeyWords(
-            len(places), compared, places.get(ports[0]) if ports else None, recorded.keys
-        )
+        return self.recorded.words() if self.recorded else KeyWords(0)
 
     def orders(self, chain: int) -> Ints:
         """Give the orders of a chain's rows that are searched for."""

@@ -14,7 +14,7 @@ from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.compiler.edit import Added, Edited, Removed
 from bpfilter.compiler.edit_layout import ChainLayout, IndexLayout, Layout
 from bpfilter.compiler.index.edit import IndexEditor, Row
-from bpfilter.compiler.index.layout import DESCRIPTOR_BYTES, VIEWS, KeyWords
+from bpfilter.compiler.index.layout import DESCRIPTOR_BYTES, VIEWS
 from bpfilter.compiler.index.search import INDEX_MAP, VERDICT_COUNTER, verdict
 from bpfilter.compiler.lower import check_target
 from bpfilter.compiler.shapes import Box, Parts, Pattern, Recorded, box, pattern, split
@@ -70,14 +70,7 @@ class _Editing:
             doomed.slot if doomed else None,
         )
         self.index_memory = memory[INDEX_MAP]
-        ports = places.get((fields.SPORT.name, 0)) or places.get((fields.DPORT.name, 0))
-        numbers = {slot: number for number, slot in enumerate(layout.keys)}
-        self.key = KeyWords(
-            len(numbers),
-            tuple(numbers[slot] for slot in layout.compared),
-            numbers.get(ports.slot) if ports else None,
-            layout.keys,
-        )
+        self.key = self.recorded.words()
         self.index = IndexEditor(self.index_memory, self.key, layout.tuples)
 
     def done(self) -> Edited:

@@ -13,6 +13,7 @@ from bpfilter.compiler.cells import Assembler, Cell, Op, Place
 from bpfilter.compiler.counters import COUNTER_NONE
 from bpfilter.compiler.frame import Frame
 from bpfilter.compiler.header import condition
+from bpfilter.compiler.index.layout import KeyWords
 from bpfilter.compiler.lower import asked_words
 from bpfilter.compiler.views import guard_state
 from bpfilter.dataclass import dataclass
@@ -109,6 +110,17 @@ class Recorded:
     keys: tuple[int, ...]
     compared: tuple[int, ...]
     places: dict[tuple[str, int], Place]
+
+    def words(self) -> KeyWords:
+        """Say of them what an index knows."""
+        numbers = {slot: number for number, slot in enumerate(self.keys)}
+        ports = self.places.get((fields.SPORT.name, 0)) or self.places.get((fields.DPORT.name, 0))
+        return KeyWords(
+            len(numbers),
+            tuple(numbers[slot] for slot in self.compared),
+            numbers.get(ports.slot) if ports else None,
+            self.keys,
+        )
 
     def place(self, test: Test) -> Place:
         return self.places[test.field.name, test.word]

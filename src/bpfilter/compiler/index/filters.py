@@ -60,7 +60,7 @@ def choose_windows(
     """Choose the window of each tuple, for the rows of some chains."""
     of = tuples.assign(rows)
     packets, chains = _packets(rows, chain)
-    windows = list(_windows(words))
+    windows = _windows(words)
     out = []
     for number, masks in enumerate(tuples.masks):
         pairs = _pairs(rows, chain, np.flatnonzero(of == number), masks, packets, chains)
