@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
@@ -72,6 +73,19 @@ class Enforcing:
                         return steps.apply(
                             self.store, prepared, loaded, target, source=source, seed=seed
                         )
+
+    def apply_locked(self, *, source: str, origin: array[int]) -> Generation:
+        """Put them in force; the caller holds the lock, and all policies are declared."""
+        with (
+            _explained(self.store.kernel),
+            this_kernel(self.store.kernel) as target,
+            ExitStack() as stack,
+        ):
+            prepared = self.rules.compile({}, target)
+            loaded = self._load(stack, prepared.compiled, target)
+            return steps.apply(
+                self.store, prepared, loaded, target, source=source, seed=True, origin=origin
+            )
 
     def verify(self) -> Verified:
         """Compile and load without attaching; nothing is left in the kernel."""

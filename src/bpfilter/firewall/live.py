@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bpfilter.firewall.enforce import Verified
     from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.given import GivenText
+    from bpfilter.firewall.revision import LinesDraft
     from bpfilter.firewall.status import Status
     from bpfilter.kernel.api import Kernel
     from bpfilter.rules.written import Written
@@ -172,12 +173,33 @@ class Firewall:
         with self._reading() as store:
             return store.generation(family)
 
-    def zero(self, family: Family) -> None:
-        """Set all counters of a family to zero."""
+    def revise(
+        self, family: Family, change: Callable[[LinesDraft], None], *, source: str
+    ) -> Generation:
+        """Change the table in force as `change` does with its lines; nobody else changes it
+        meanwhile. Rules that stay keep their counters, others begin anew.
+
+        Raises: what `change` raises, RefusedError as `apply`; nothing has changed then.
+        """
+        from bpfilter.firewall import revise
+
+        with self._writing() as store:
+            return revise.revise(store, family, change, source=source)
+
+    def zero(self, family: Family, chain: str = "", number: int = 0) -> None:
+        """Set all counters of a family to zero, or a chain's, or one rule's (from 1).
+
+        Raises: TableError if there is no such chain or rule.
+        """
         from bpfilter.firewall import apply as steps
 
         with self._writing() as store:
-            steps.zero(store, family)
+            if not chain:
+                steps.zero(store, family)
+                return
+            from bpfilter.firewall.revise import counters_of
+
+            steps.zero(store, family, counters_of(store, family, chain, number))
 
     def clear(self, family: Family) -> bool:
         """Take a family's rules out of force; False if there were none."""
