@@ -6,6 +6,8 @@
     │  └─ RuleError                                it reads, but means nothing iptables allows
     │     └─ TableError(reason)                   libiptc or the kernel would refuse it
     ├─ RefusedError(span)          exit 2, ENOPROTOOPT   valid for iptables, not enforceable here
+    ├─ ConfigError                 exit 2          /etc/bpfilter.conf is wrong
+    ├─ ToolError                   exit 1          the kernel's own iptables fails, or is missing
     ├─ CaptureError(offset)        exit 2          a file of packets cannot be read
     ├─ AbiError(struct, offset)    EINVAL          malformed bytes from or for the kernel
     ├─ BuildError(origin)                          a limit of the instruction set, such as stack
@@ -85,6 +87,16 @@ class RefusedError(SourceError):
     """iptables would take this rule; it cannot be enforced here exactly as written."""
 
     errno_for_caller = _errno.ENOPROTOOPT
+
+
+class ConfigError(Error):
+    """A setting is wrong; the message names file and line."""
+
+    exit_code = 2
+
+
+class ToolError(Error):
+    """The kernel's own iptables cannot be run, or did not do what it was asked for."""
 
 
 class CaptureError(Error):

@@ -116,6 +116,12 @@ def pick(values: bytes, indexes: Sequence[int]) -> bytes:
     return picked.tobytes()
 
 
+def of_base_chains(values: bytes) -> list[tuple[int, int]]:
+    """Give packets and bytes of each policy."""
+    numbers = iter(unpack(values[PAIR_BYTES * COUNTER_FIRST : PAIR_BYTES * FIRST_RULE]))
+    return list(zip(numbers, numbers, strict=True))
+
+
 def replaced(values: bytes, by: bytes, indexes: Iterable[int]) -> bytes:
     """Give counters, those of some indexes taken from others."""
     made = bytearray(values)
