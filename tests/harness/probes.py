@@ -23,7 +23,7 @@ from types import TracebackType
 from tests.harness.netns import Namespace
 
 #: So long (seconds) without an answer is silence; answers take less than a thousandth of it.
-PATIENCE_S = 0.5
+PATIENCE_S = 0.3
 
 _ERRORS = {
     errno.ECONNREFUSED: "refused",

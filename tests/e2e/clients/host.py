@@ -12,13 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness.netns import CLIENT, SERVER, Lab
 from tests.harness.probes import Probe, Servers, ask
-from tests.harness.sandbox import Command, Sandbox
+from tests.harness.sandbox import FAMILIES, Command, Sandbox
 
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 _UNTOUCHED = re.compile(r":[A-Z]+ ACCEPT")
@@ -80,19 +80,20 @@ class Host:
     def look(self, step: str) -> None:
         """Take a view: the tables, what the probes meet, and what was told since the last."""
         tables = {}
-        for family in ("iptables", "ip6tables"):
+        for family in FAMILIES:
             for name, rules in split_tables(self.box.run(f"{family}-save")).items():
                 tables[f"{family} {name}"] = rules
-        self.views.append(View(step, tables, self.traffic(), self.texts))
+        self.views.append(View(step, tables, self._ask(self.probes), self.texts))
         self.texts = {}
 
-    def traffic(self) -> dict[str, str]:
-        namespaces = {
-            "host": self.lab.firewall,
-            "client": self.lab.client,
-            "server": self.lab.server,
-        }
-        return ask(self.probes, namespaces)
+    def burst(self, probe: Probe, count: int) -> None:
+        """Send a probe so many times at once, for rules that count; belongs to the next view."""
+        met = [self._ask([probe])[str(probe)] for _ in range(count)]
+        self.texts[f"{count} × {probe}"] = "\n".join(met)
+
+    def _ask(self, probes: Sequence[Probe]) -> dict[str, str]:
+        lab = self.lab
+        return ask(probes, {"host": lab.firewall, "client": lab.client, "server": lab.server})
 
     def close(self) -> None:
         self._stack.close()
