@@ -1,6 +1,6 @@
 """Which ports are open: servers on every port asked for, and probes sent from elsewhere.
 
-    Probe(CLIENT, "tcp", "10.0.1.1", 22)   ->  "open", "refused", "prohibited" or "silent"
+    Probe(CLIENT, "tcp", "10.0.1.1", 22)   ->  "open", "refused", "refused by ICMP 3/3" or "silent"
 
 All probes of one `ask` are under way at once, so that those a firewall drops cost one wait.
 """
@@ -115,10 +115,17 @@ def ask(probes: Sequence[Probe], namespaces: dict[str, Namespace]) -> dict[str, 
     """Send all probes, each from the namespace it names, and tell what came of each."""
     outcomes = dict.fromkeys(map(str, probes), "silent")
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        listening = {}
+        for at in {probe.at for probe in probes}:
+            with namespaces[at].entered():
+                listening[at] = [stack.enter_context(_raw(version)) for version in (4, 6)]
+        marks: dict[tuple[str, str, int], Probe] = {}
         for number, probe in enumerate(probes):
             with namespaces[probe.at].entered():
                 asking = stack.enter_context(_socket(probe))
             failed = _send(asking, probe, number)
+            mark = number if probe.kind == "icmp" else asking.getsockname()[1]
+            marks[probe.at, probe.kind, mark] = probe
             if failed:
                 outcomes[str(probe)] = failed
             else:
@@ -126,7 +133,39 @@ def ask(probes: Sequence[Probe], namespaces: dict[str, Namespace]) -> dict[str, 
                 selector.register(asking, wanted, (probe, number))
         for probe, outcome in _answers(selector):
             outcomes[str(probe)] = outcome
+        for at, (v4, v6) in listening.items():
+            for kind, mark, said in (*_errors(v4, 4), *_errors(v6, 6)):
+                if probed := marks.get((at, kind, mark)):
+                    outcomes[str(probed)] = said
     return outcomes
+
+
+def _raw(version: int) -> socket.socket:
+    # Errors are heard here, not by the sockets they are about: TCP drops one that comes while
+    # the socket is in use, and over a veth it does, before connect(2) is done (tcp_v6_err() in
+    # net/ipv6/tcp_ipv6.c, LockDroppedIcmps).
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
+    made = socket.socket(family, socket.SOCK_RAW, protocol)
+    made.setblocking(False)
+    return made
+
+
+def _errors(raw: socket.socket, version: int) -> Iterator[tuple[str, int, str]]:
+    # Gives of each error the kind of probe, its port or number, and what it says.
+    kinds = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmp"}
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard = raw.recv(2048)
+            message = heard[20:] if version == 4 else heard
+            about = message[8:]  # the packet, as far as it is quoted
+            is_error = message[0] in (3, 11, 12) if version == 4 else message[0] < 128
+            if not is_error:
+                continue
+            kind = kinds.get(about[9 if version == 4 else 6], "")
+            upper = about[20 if version == 4 else 40 :]
+            mark = int.from_bytes(upper[6:8] if kind == "icmp" else upper[:2], "big")
+            yield kind, mark, f"refused by ICMP {message[0]}/{message[1]}"
 
 
 def _answers(selector: selectors.BaseSelector) -> Iterator[tuple[Probe, str]]:
@@ -141,11 +180,11 @@ def _answers(selector: selectors.BaseSelector) -> Iterator[tuple[Probe, str]]:
 
 
 def _socket(probe: Probe) -> socket.socket:
-    family = socket.AF_INET6 if ":" in probe.address else socket.AF_INET
+    version = ip_address(probe.address).version
     if probe.kind == "icmp":
-        protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
-        made = socket.socket(family, socket.SOCK_RAW, protocol)
+        made = _raw(version)
     else:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
         kind = socket.SOCK_STREAM if probe.kind == "tcp" else socket.SOCK_DGRAM
         made = socket.socket(family, kind)
     made.setblocking(False)
