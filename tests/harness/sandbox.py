@@ -105,6 +105,7 @@ class Sandbox:
 
     init: subprocess.Popen[str]
     pid: int
+    command: Command
     cgroup: Path | None
     _daemons: list[subprocess.Popen[str]] = field(default_factory=list)
 
@@ -132,7 +133,7 @@ class Sandbox:
         if not line.isdigit():
             init.kill()
             raise CommandError(f"no sandbox: {init.stderr.read().strip()}")
-        made = cls(init, int(line), cgroup)
+        made = cls(init, int(line), command, cgroup)
         made._choose(command)
         return made
 
