@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
     "TERM": "dumb",
+    "PYTHONHASHSEED": "0",  # sets are printed and worked through in the same order
 }
 
 #: What Debian's alternatives switch, by family and then by what is put behind it.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.harness.netns import CLIENT, SERVER, Lab
+from tests.harness.netns import CLIENT, SERVER, Lab, Namespace
 from tests.harness.probes import Probe, Servers, ask
 from tests.harness.sandbox import FAMILIES, Command, Sandbox
 
@@ -56,6 +56,7 @@ class Host:
     views: list[View] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
+    others: dict[str, Namespace] = field(default_factory=dict)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def serve(self, tcp: Iterable[int] = (), udp: Iterable[int] = ()) -> None:
@@ -63,6 +64,11 @@ class Host:
         tcp, udp = list(tcp), list(udp)
         for namespace in (self.lab.firewall, *self.lab.ends):
             self._stack.enter_context(Servers(namespace, tcp, udp))
+
+    def join(self, name: str, path: str, tcp: Iterable[int] = (), udp: Iterable[int] = ()) -> None:
+        """Have servers in a network namespace of the sandbox, and let probes be sent from there."""
+        self.others[name] = Namespace.existing(f"/proc/{self.box.pid}/root{path}")
+        self._stack.enter_context(Servers(self.others[name], tcp, udp))
 
     def watch(self, *probes: Probe) -> None:
         """Have these sent at each `look` from now on."""
@@ -92,8 +98,8 @@ class Host:
         self.texts[f"{count} × {probe}"] = "\n".join(met)
 
     def _ask(self, probes: Sequence[Probe]) -> dict[str, str]:
-        lab = self.lab
-        return ask(probes, {"host": lab.firewall, "client": lab.client, "server": lab.server})
+        lab = {"host": self.lab.firewall, "client": self.lab.client, "server": self.lab.server}
+        return ask(probes, lab | self.others)
 
     def close(self) -> None:
         self._stack.close()
