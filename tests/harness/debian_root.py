@@ -30,6 +30,7 @@ FRESH_S = 14 * 86400
 PACKAGES = (
     *("iptables", "ipset", "nftables", "conntrack", "iproute2", "kmod", "netbase"),
     *("ufw", "fail2ban", "ferm", "shorewall", "shorewall6", "firewalld", "docker.io", "netavark"),
+    "docker-cli",
     *("python3", "python3-numpy", "python3-pyroute2", "python3-rich"),
     *("busybox-static", "dbus", "iputils-ping", "procps"),
 )

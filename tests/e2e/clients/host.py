@@ -26,6 +26,10 @@ _UNTOUCHED = re.compile(r":[A-Z]+ ACCEPT")
 #: Addresses of the client's network from which it can ask as well.
 NEIGHBOURS = ("192.0.2.10", "192.0.2.11")
 
+#: Whether a container is there is asked for long enough for nobody to be told that it is not,
+#: which would come of whichever probe is under way by then.
+ASKING = {"ipv4/neigh/default/mcast_solicit": 200, "ipv6/neigh/default/mcast_solicit": 200}
+
 
 @dataclass(slots=True)
 class View:
@@ -109,6 +113,7 @@ class Host:
 def open_host(root: Path, command: Command) -> Iterator[Host]:
     """Give a fresh machine on which `iptables` is a command's."""
     with Lab() as lab:
+        lab.firewall.sysctl(ASKING)
         lab.client.ip(*(f"address add {address}/32 dev lo" for address in NEIGHBOURS))
         with Sandbox.open(root, lab.firewall, command) as box:
             host = Host(box, lab)
