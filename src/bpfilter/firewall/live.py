@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,14 +194,23 @@ class Firewall:
         with self._reading() as store:
             return revise.draft_of(store, family)
 
-    def restore(self, given: GivenText, *, counters: bool = False) -> Generation:
+    def restore(
+        self,
+        given: GivenText,
+        *,
+        counters: bool = False,
+        otherwise: Mapping[str, str] | None = None,
+    ) -> Generation:
         """Put a text in force as iptables-restore does: all counters begin anew, or, with
-        `counters`, with what stands in the text. Otherwise as `apply`."""
+        `counters`, with what stands in the text. `otherwise` are policies of chains that
+        neither it nor rules in force have one for. Otherwise as `apply`."""
         from bpfilter.firewall import enforce
 
         rules = given.readable
         with self._store("change the firewall") as store:
-            enforcing = enforce.Enforcing(store, given.family, rules, self.wait_s, _silent)
+            enforcing = enforce.Enforcing(
+                store, given.family, rules, self.wait_s, _silent, otherwise
+            )
             return enforcing.apply(source=given.name, seed=counters, anew=True)
 
     def delegated(self, family: Family) -> Delegated | None:
