@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bpfilter.dataclass import dataclass
-from bpfilter.rules.model import Chain, Family, Table
+from bpfilter.rules.model import Chain, Family, Rule, Table
 from bpfilter.rules.options import RuleFormatter
 
 
@@ -27,11 +27,11 @@ class Written:
 
 def write_table(table: Table, family: Family, counters: bool = False) -> list[Written]:
     """Write a table's rules; with `counters`, these are in the lines as well (`iptables -vS`)."""
-    formatter = RuleFormatter(family, counters)
+    formatter = RuleFormatter(family)
     return [
         Written(
             chain,
-            [formatter.line(rule, chain.name) for rule in chain.rules],
+            [formatter.line(rule, chain.name, _counted(rule, counters)) for rule in chain.rules],
             [
                 number
                 for rule in chain.rules
@@ -40,3 +40,7 @@ def write_table(table: Table, family: Family, counters: bool = False) -> list[Wr
         )
         for chain in table.chains
     ]
+
+
+def _counted(rule: Rule, counters: bool) -> str:
+    return f" -c {rule.counters.packets} {rule.counters.bytes}" if counters else ""
