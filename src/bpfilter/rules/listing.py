@@ -22,6 +22,7 @@ from bpfilter.rules.model import (
     Verdict,
 )
 from bpfilter.rules.names import NUMBERS, Names
+from bpfilter.rules.words import byte_length
 from bpfilter.rules.written import Written
 
 #: Targets that are saved under an alias and listed under their kernel name.
@@ -123,13 +124,13 @@ class Columns:
     def front(self, rule: Rule) -> str:
         """Give the columns before the addresses."""
         protocol = rule.protocol
-        text = f"{_target_name(rule.target):<9s} "
+        text = _padded(_target_name(rule.target), 9) + " "
         text += "!" if protocol is not None and protocol.inverted else " "
         number = 0 if protocol is None else protocol.number
         text += f"{self.names.protocol(number):<4s} {self._fragment(rule.fragment)} "
         if self.form.verbose:
             interfaces = (rule.in_interface, rule.out_interface)
-            text += "".join([f" {self._interface(each):<6s}" for each in interfaces]) + " "
+            text += "".join([" " + _padded(self._interface(each), 6) for each in interfaces]) + " "
         return text
 
     def address(self, address: Address | None) -> str:
@@ -216,6 +217,11 @@ def _described(rule: Rule, family: Family, names: Names) -> Iterator[str]:
     if rule.target is not None and not isinstance(rule.target, Verdict | Jump):
         described = rule.target.describe_named(family, names, rule)
         yield f" {described}" if described else ""
+
+
+# printf counts bytes.
+def _padded(text: str, width: int) -> str:
+    return text.ljust(width if text.isascii() else width - byte_length(text) + len(text))
 
 
 def _target_name(target: Target | None) -> str:
