@@ -54,10 +54,25 @@ def current_lines(store: Store, family: Family) -> FramedTable | None:
         return None
     kept = Lines.of_text(store.records.text(generation))
     policies, rules = _counters(store, generation)
-    lines = bytes(kept.body).decode("utf-8", "surrogateescape").split("\n")[:-1]
-    if 2 * len(lines) != len(rules):
+    framed = _framed(kept, generation, policies, rules)
+    if 2 * len(framed.lines) != len(rules):
         raise StateError("the rules in force have lost some of their counters")
-    return FramedTable(TABLE, family, _chains(kept, family, policies), lines, rules)
+    return framed
+
+
+def canonical_lines(generation: Generation, kept: Lines) -> list[tuple[str, int]]:
+    """Give the rules of a kept text in the order and spelling of iptables-save, from which
+    nothing is lost, each with its line's number there, from 0."""
+    return _framed(kept, generation, array("Q", bytes(PAIR_BYTES * FIRST_RULE)), ()).spelt()
+
+
+def _framed(
+    kept: Lines, generation: Generation, policies: Sequence[int], rules: Sequence[int]
+) -> FramedTable:
+    family = generation.family
+    lines = bytes(kept.body).decode("utf-8", "surrogateescape").split("\n")[:-1]
+    chains = _chains(kept, family, policies)
+    return FramedTable(TABLE, family, chains, lines, rules, canonical=generation.canonical)
 
 
 # Chains as a Table has them, without rules.

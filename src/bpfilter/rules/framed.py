@@ -37,11 +37,16 @@ from bpfilter.source import Span
 _PLAIN_NAME = re.compile(r"[\w.][\w.-]*", re.ASCII)
 # Stands where counters do that are written before the target; no text has it.
 _COUNTED = " \ud800"
+# What alone RuleFormatter writes with `exact`, and not without.
+_LOST = " -p all"
 
 
 class FramedTable:
     """A table: its chains without their rules, and lines of rules with their counters (packets,
-    bytes, packets, bytes, …), those of one chain in their order."""
+    bytes, packets, bytes, …), those of one chain in their order.
+
+    `canonical` lines are known to be as RuleFormatter writes them with `exact`.
+    """
 
     def __init__(
         self,
@@ -50,14 +55,16 @@ class FramedTable:
         chains: Sequence[Chain],
         lines: list[str],
         counters: Sequence[int],
+        *,
+        canonical: bool = False,
     ) -> None:
         self.family = family
         self.chains = chains
         self.lines = lines
         self.counters = counters
+        self.canonical = canonical
         self.names = {chain.name for chain in chains}
         self.parser = RuleParser(family, name, self.names)
-        self.formatter = RuleFormatter(family)
         #: User chains whose rules mean the same in each, and that `-j` takes for nothing else.
         taken = REGISTRY.names()
         self.alike = {
@@ -69,27 +76,44 @@ class FramedTable:
 
     def written(self, counters: bool = False) -> list[Written]:
         """Write the rules, as `write_table` does. Raises: SourceError if one is none."""
+        if self.canonical and not counters and not any(_LOST in line for line in self.lines):
+            chains, lines = [line.split(" ", 2)[1] for line in self.lines], self.lines
+        else:
+            formatter = RuleFormatter(self.family)
+            chains, lines = self._written(formatter, _COUNTED if counters else "")
+        return [
+            Written(chain, _counted(of_chain, counts) if counters else of_chain, counts)
+            for chain, of_chain, counts in self._by_chain(chains, lines)
+        ]
+
+    def spelt(self) -> list[tuple[str, int]]:
+        """Write the rules, in the order of the chains, so that nothing is lost (`exact`); give
+        each with the index of its line. Raises: SourceError if one is none."""
+        chains, lines = self._written(RuleFormatter(self.family, exact=True), "")
+        places = {chain.name: place for place, chain in enumerate(self.chains)}
+        order = sorted(range(len(lines)), key=lambda at: places[chains[at]])
+        return [(lines[at], at) for at in order]
+
+    # The chain of each rule, and its line, with `counted` before the target.
+    def _written(self, formatter: RuleFormatter, counted: str) -> tuple[list[str], list[str]]:
         cut = self._cut()
         rows = self._framed(cut)
-        counted = _COUNTED if counters else ""
-        as_they_stand = cut.as_written and not counters
+        as_they_stand = cut.as_written and not counted
         for frame in dict.fromkeys(rows):
             if frame.rule is not None:
-                line = self.formatter.line(frame.rule, frame.chain, counted)
+                line = formatter.line(frame.rule, frame.chain, counted)
                 frame.template = line_template(frame, line, self.family, self.alike)
                 as_they_stand &= frame.template in ("", as_template(frame.text, frame.holes))
-        if as_they_stand:
-            lines = [
-                line if frame.template else self._written(line, counted)
-                for line, frame in zip(self.lines, rows, strict=True)
-            ]
-        else:
-            lines = self._filled(
-                cut, cut.values, rows, lambda _, line: self._written(line, counted)
-            )
-        return [
-            Written(chain, _counted(lines, counts) if counters else lines, counts)
-            for chain, lines, counts in self._by_chain(cut, lines)
+
+        def made(_: Frame, line: str) -> str:
+            chain, rule = self._read(line)
+            return formatter.line(rule, chain, counted)
+
+        if not as_they_stand:
+            return cut.chains, self._filled(cut, cut.values, rows, made)
+        return cut.chains, [
+            line if frame.template else made(frame, line)
+            for line, frame in zip(self.lines, rows, strict=True)
         ]
 
     def listed(self, form: Form, chain: str | None = None, number: int = 0) -> str:
@@ -118,7 +142,7 @@ class FramedTable:
                 columns.chain(
                     each, references[each.name], _numbered(lines, counts, columns), number
                 )
-                for each, lines, counts in self._by_chain(cut, lines)
+                for each, lines, counts in self._by_chain(cut.chains, lines)
                 if chain in (None, each.name)
             ]
         )
@@ -136,10 +160,6 @@ class FramedTable:
         if command is None or len(command.rules) != 1 or command.chain not in self.names:
             raise RuleSyntaxError("one rule to append is expected here")
         return command.chain, command.rules[0]
-
-    def _written(self, line: str, counted: str) -> str:
-        chain, rule = self._read(line)
-        return self.formatter.line(rule, chain, counted)
 
     # The frame of each line. Chains that are alike have the same.
     def _framed(self, cut: Frames) -> list[Frame]:
@@ -179,13 +199,13 @@ class FramedTable:
 
     # Each chain with its lines and their counters.
     def _by_chain(
-        self, cut: Frames, lines: list[str]
+        self, chains: list[str], lines: list[str]
     ) -> Iterator[tuple[Chain, list[str], Sequence[int]]]:
         found: dict[str, tuple[list[str], array[int]]] = {
             name: ([], array("Q")) for name in self.names
         }
         at = 0
-        for name, run in groupby(cut.chains):
+        for name, run in groupby(chains):
             stop = at + len(list(run))
             of_chain, counts = found[name]
             of_chain += lines[at:stop]
