@@ -70,12 +70,12 @@ def test_there_and_back_with_counters(namespace: Namespace, tool: KernelTool) ->
         assert text(table) == ""
         assert reached(namespace, DROPPED) == set()
         _, counted, _ = tool.run(Family.IPV4, "save", ["-c", "-t", "filter"])
-        assert f"[2:168] -A INPUT -d {DROPPED}/32 -j DROP".encode() in counted
+        assert f"[2:58] -A INPUT -d {DROPPED}/32 -j DROP".encode() in counted
         assert b":FORWARD DROP" in counted
         tool.run(Family.IPV4, "", ["-D", "INPUT", "-j", "LOG"])
         table.retake(tool)
         assert table.owner() is None
-        assert f"[2:168] -A INPUT -d {DROPPED}/32 -j DROP" in text(table)
+        assert f"[2:58] -A INPUT -d {DROPPED}/32 -j DROP" in text(table)
         assert ":FORWARD DROP" in text(table)
         assert not has_rules(saved(tool, Family.IPV4))
         assert reached(namespace, DROPPED, REACHED) == {REACHED}
