@@ -141,6 +141,8 @@ class FakeFirewall:
             load_s=0.025,
             rules=2,
             ordered=False,
+        traced=False,
+        canonical=True,
             cells=9,
             words=3,
             counters_per_cpu=8,
