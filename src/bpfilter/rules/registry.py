@@ -43,10 +43,13 @@ class Option:
     `values` is how many words follow; `invertible` allows `!` before it (or, in the
     old spelling, before its value); `repeatable` collects every use; `optional_value`
     takes a word only if the next one does not start with `-` or is `!`. A rule that
-    loads the extension without a `required` option is refused.
+    loads the extension without a `required` option is refused. `metavar` and `help` are what
+    `-m NAME -h` shows of the values and of the option (rules.usage).
     """
 
     name: str
+    metavar: str = ""
+    help: str = ""
     values: int = 1
     invertible: bool = False
     aliases: tuple[str, ...] = ()
