@@ -22,7 +22,7 @@ _ANY_SPI = Range(0, U32)
 
 # Without an SPI the list has a blank behind `ah`, which the words after it keep.
 def _shown_spi(spi: Range) -> str:
-    return "ah " + (spi.describe("spi") if spi.inverted or not spi.spans(U32) else "")
+    return "ah " + (spi.describe("spi") if spi != _ANY_SPI else "")
 
 
 def _parse_spi(given: Given) -> Range:
@@ -43,7 +43,7 @@ class Ah(Match):
         return cls(_parse_spi(given))
 
     def format(self, family: Family) -> list[str]:
-        return [] if self.spi.spans(U32) else self.spi.format("--ahspi")
+        return self.spi.format("--ahspi") if self.spi != _ANY_SPI else []
 
     def describe(self, family: Family) -> str:
         return _shown_spi(self.spi)
@@ -79,7 +79,7 @@ class Ah6(Match):
         )
 
     def format(self, family: Family) -> list[str]:
-        words = [] if self.spi.spans(U32) else self.spi.format("--ahspi")
+        words = self.spi.format("--ahspi") if self.spi != _ANY_SPI else []
         if self.length or self.length_inverted:
             words += inverted(["--ahlen", str(self.length)], self.length_inverted)
         return words + (["--ahres"] if self.reserved_zero else [])

@@ -203,6 +203,9 @@ def _protocol(use: Use) -> int:
         number = netdb.protocol_number(use.value.lower())  # /etc/protocols has both cases
     if number is None:
         raise RuleError(f'unknown protocol "{use.value}" specified', use.words[0].span)
+    if number == 0:
+        always = "condition would always" if use.inverted else "rule would never"
+        raise RuleError(f"conntrack: {always} match protocol", use.words[0].span)
     return number
 
 
@@ -221,14 +224,16 @@ def _address(use: Use, family: Family) -> tuple[bytes, bytes]:
     return address, mask
 
 
-# Bounds the wrong way round are not refused: the kernel's test is then never true.
 def _ports(use: Use) -> tuple[int, int]:
     word = use.words[0]
     low_text, colon, high_text = word.text.partition(":")
     low = _port(low_text, word) if low_text else 0
     if not colon:
         return low, low
-    return low, _port(high_text, word) if high_text else U16
+    high = _port(high_text, word) if high_text else U16
+    if low > high:
+        raise RuleError(f"Port range {low}-{high} is negative.", word.span)
+    return low, high
 
 
 # getaddrinfo takes decimal numbers alone, and names of any protocol.

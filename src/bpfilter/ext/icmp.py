@@ -155,7 +155,8 @@ class Icmp(Match):
         return cls(parse_type(given.uses[0], NAMES, "ICMP"))
 
     def format(self, family: Family) -> list[str]:
-        text = "any" if self.type.number == ANY_TYPE else str(self.type)
+        is_any = self.type.number == ANY_TYPE and self.type.any_code
+        text = "any" if is_any else str(self.type)
         return inverted(["--icmp-type", text], self.type.inverted)
 
     def describe(self, family: Family) -> str:

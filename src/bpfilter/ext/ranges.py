@@ -17,7 +17,9 @@ _DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]{1,9})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Both ends inclusive; nothing lies in a range with `low > high`, which is legal."""
+    """Both ends inclusive; nothing lies in a range with `low > high`, which releases before
+    1.8.11 took.
+    """
 
     low: int
     high: int
@@ -63,9 +65,10 @@ def shown(prefix: str, *parts: tuple[str, Range | None], high: int = U16) -> str
 def any_port_range(use: Use, owner: str) -> Range:
     """Read `port[:port]`: decimal numbers, or a service of whatever protocol (XTTYPE_PORTRC).
 
-    Either end may be left out, and the ends may stand in either order.
-    Raises: RuleError for a third part, an unknown name, or a number over 65535 (of
-    which iptables, through getaddrinfo, would take the low 16 bits without a word).
+    Either end may be left out.
+    Raises: RuleError for a third part, an unknown name, ends the wrong way round, or a
+    number over 65535 (of which iptables, through getaddrinfo, would take the low 16 bits
+    without a word).
     """
     word = use.words[0]
     parts = word.text.split(":")
@@ -84,4 +87,6 @@ def any_port_range(use: Use, owner: str) -> Range:
                 "a number up to 65535, or the name of a service",
             )
         ends.append(port)
+    if ends[0] > ends[-1]:
+        raise RuleError(f"Port range {ends[0]}-{ends[-1]} is negative.", word.span)
     return Range(ends[0], ends[-1], use.inverted)

@@ -71,9 +71,9 @@ class Tcp(Match):
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []
-        if self.sports != ANY_PORT:
+        if self.sports != ANY_PORT or self.not_sports:
             words += inverted(["--sport", format_range(*self.sports)], self.not_sports)
-        if self.dports != ANY_PORT:
+        if self.dports != ANY_PORT or self.not_dports:
             words += inverted(["--dport", format_range(*self.dports)], self.not_dports)
         if self.option or self.not_option:
             words += inverted(["--tcp-option", str(self.option)], self.not_option)

@@ -41,8 +41,6 @@ class MatchTcpmss(UnenforcedMatch):
         need_protocol(given, context, "tcpmss", _TCP)
         use = given.uses[0]
         low, high = number_range(use, "tcpmss", U16)
-        if low > high:
-            fail("tcpmss: invalid range given", use)
         return cls(low, high, use.inverted)
 
     def format(self, family: Family) -> list[str]:

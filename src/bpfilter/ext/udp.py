@@ -10,7 +10,7 @@ from bpfilter.plan.fields import DPORT, SPORT, UDP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, match
-from bpfilter.rules.values import U16, need_protocol
+from bpfilter.rules.values import need_protocol
 
 
 @match("udp")
@@ -39,9 +39,9 @@ class Udp(Match):
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []
-        if not self.source.spans(U16):
+        if self.source != ANY_PORT:
             words += self.source.format("--sport")
-        if not self.destination.spans(U16):
+        if self.destination != ANY_PORT:
             words += self.destination.format("--dport")
         return words
 

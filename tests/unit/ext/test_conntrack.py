@@ -38,7 +38,6 @@ INVALID: Values = {"ct_state": 0x001}
             "--ctorigsrcport ssh ! --ctrepldstport 5:",
             "--ctorigsrcport 22 ! --ctrepldstport 5:65535",
         ),
-        ("--ctorigdstport 9:5", "--ctorigdstport 9:5"),
         ("--ctstatus none", "--ctstatus NONE"),
         ("! --ctstatus A,SEEN_REPLY", "! --ctstatus SEEN_REPLY,ASSURED"),
         ("--ctexpire 5: --ctdir reply", "--ctexpire 5:4294967295 --ctdir REPLY"),
@@ -110,7 +109,6 @@ def test_bad_value_is_marked() -> None:
         # without a connection --ctstate decides alone, and nothing else can match
         ("--ctstate INVALID --ctproto udp --ctdir REPLY", INVALID, Outcome.MATCH),
         ("--ctstate NEW --ctproto udp", INVALID, Outcome.MISS),
-        ("--ctproto 0", INVALID, Outcome.MISS),
         ("! --ctproto tcp", UNTRACKED, Outcome.MISS),
         ("--ctproto tcp", ESTABLISHED, Outcome.MATCH),
         ("--ctstate ESTABLISHED --ctproto udp", ESTABLISHED, Outcome.MISS),
@@ -121,7 +119,6 @@ def test_bad_value_is_marked() -> None:
         ("--ctorigdst 1.2.3.4", ESTABLISHED, Outcome.MISS),
         ("--ctorigsrcport 40000 --ctorigdstport 20:22", ESTABLISHED, Outcome.MATCH),
         ("! --ctorigdstport 22", ESTABLISHED, Outcome.MISS),
-        ("--ctorigdstport 30:20", ESTABLISHED, Outcome.MISS),
         ("--ctstatus ASSURED", ESTABLISHED, Outcome.MATCH),
         ("--ctstatus EXPECTED", ESTABLISHED, Outcome.MISS),
         ("--ctstatus NONE", ESTABLISHED, Outcome.MISS),

@@ -46,7 +46,6 @@ def test_number_outside_its_limits() -> None:
         (":9", (0, 9)),
         ("5:", (5, 99)),
         (":", (0, 99)),
-        ("9:5", (9, 5)),
     ],
 )
 def test_number_range(text: str, bounds: tuple[int, int]) -> None:
