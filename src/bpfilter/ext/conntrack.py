@@ -24,7 +24,7 @@ from bpfilter.plan.nodes import (
     masked_words,
 )
 from bpfilter.rules import netdb
-from bpfilter.rules.address import format_listed, parse_mask, parse_number_host, prefix_length
+from bpfilter.rules.address import format_listed, parse_mask, parse_number_host
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
 from bpfilter.rules.values import U8, U16, format_range, number_range, to_number
@@ -218,10 +218,7 @@ def _address(use: Use, family: Family) -> tuple[bytes, bytes]:
         raise RuleError(f"conntrack: `{host}' is not an address", word.span)
     if not slash:
         return address, b"\xff" * len(address)
-    mask = parse_mask(mask_text, word, family)
-    if prefix_length(mask) is None:  # iptables would quietly take the whole address
-        raise RuleError(f"conntrack: the mask `{mask_text}' is no prefix", word.span)
-    return address, mask
+    return address, parse_mask(mask_text, word, family)
 
 
 def _ports(use: Use) -> tuple[int, int]:

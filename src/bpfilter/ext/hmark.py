@@ -102,8 +102,14 @@ class Hmark(Target):
         text += f"+ 0x{self.offset:x} " if self.offset is not None else ""
         text += "ct, " if self.of_connection else ""
         for name, value in self.parts:
-            text += f"{name} {value} " if name in _PREFIXES else f"{name} 0x{value:x} "
+            shown = _prefix(value) if name in _PREFIXES else f"0x{value:x}"
+            text += f"{name} {shown} "
         return f"{text}rnd 0x{self.seed:x} "
+
+
+# A whole IPv6 address is not shown.
+def _prefix(length: int) -> str:
+    return "" if length == 128 else str(length)
 
 
 def _parse_tuple(use: Use, family: Family) -> dict[str, int]:

@@ -13,6 +13,7 @@ from bpfilter.rules.values import U32, need_protocol, number_range
 
 _PROTOCOL = 108
 _ANY = Range(0, U32)
+_NONE_GIVEN = Range(0, 0)  # no index was asked for, but iptables asks for this one
 
 
 @match("ipcomp")
@@ -20,7 +21,7 @@ _ANY = Range(0, U32)
 class Ipcomp(UnenforcedMatch):
     """`reserved_zero` is kept but, as in the kernel, of no effect."""
 
-    spi: Range = _ANY
+    spi: Range = _NONE_GIVEN
     reserved_zero: bool = False
 
     OPTIONS = (
@@ -32,7 +33,7 @@ class Ipcomp(UnenforcedMatch):
     def parse(cls, given: Given, context: Context) -> Self:
         need_protocol(given, context, "ipcomp", _PROTOCOL)
         use = given.get("--ipcompspi")
-        spi = Range(*number_range(use, "ipcomp", U32), use.inverted) if use else _ANY
+        spi = Range(*number_range(use, "ipcomp", U32), use.inverted) if use else _NONE_GIVEN
         return cls(spi, "--compres" in given)
 
     def format(self, family: Family) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from bpfilter.dataclass import dataclass
-from bpfilter.ext._values import cut_text, keyword
+from bpfilter.ext._values import cut_text, fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, Use, target
 from bpfilter.rules.values import to_number
@@ -63,4 +63,7 @@ class Log(Target):
 
 def _parse_level(use: Use) -> int:
     number = to_number(use.value, 0, 7)
-    return keyword(use, "LOG", _LEVELS) if number is None else number
+    number = _LEVELS.get(use.value) if number is None else number
+    if number is None:
+        fail(f'log level "{use.value}" unknown', use, f"0 to 7, or one of {', '.join(_LEVELS)}")
+    return number

@@ -28,6 +28,7 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
     _check_nat_drop(draft, table)
     context = Context(draft.family, table, draft.chain, draft.protocol)
     matches = tuple(_extension(draft, loaded, context) for loaded in draft.matches)
+    context = Context(draft.family, table, draft.chain, draft.protocol, matches)
     target = _target(draft, context, chains)
     if draft.letter not in _RULE_COMMANDS:
         _check_no_rule(draft)

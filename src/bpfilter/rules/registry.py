@@ -100,12 +100,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an extension may need to know of the rule around it while being parsed."""
+    """What an extension may need to know of the rule around it while being parsed.
+
+    `matches` are the rule's, and only there for its target.
+    """
 
     family: Family
     table: str = "filter"
     chain: str = ""
     protocol: IpProtocol | None = None
+    matches: tuple[Match, ...] = ()
 
 
 class MatchClass(Protocol):
