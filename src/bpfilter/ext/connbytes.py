@@ -27,9 +27,22 @@ class Connbytes(UnenforcedMatch):
     inverted: bool = False
 
     OPTIONS = (
-        Option("--connbytes", invertible=True, required=True),
-        Option("--connbytes-dir", required=True),
-        Option("--connbytes-mode", required=True),
+        Option(
+            "--connbytes",
+            "n[:n]",
+            "how much: a least number, or a range",
+            invertible=True,
+            required=True,
+        ),
+        Option(
+            "--connbytes-dir", "original|reply|both", "packets of which direction", required=True
+        ),
+        Option(
+            "--connbytes-mode",
+            "packets|bytes|avgpkt",
+            "what is counted: avgpkt is bytes by packets",
+            required=True,
+        ),
     )
 
     @classmethod

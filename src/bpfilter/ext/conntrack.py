@@ -59,6 +59,12 @@ _PORTS = {
     "--ctrepldstport": fields.CT_REPLDSTPORT,
 }
 _DIRECTIONS = ("ORIGINAL", "REPLY")
+_END = {
+    "ctorigs": "source of the first packet",
+    "ctorigd": "destination of the first packet",
+    "ctrepls": "source of answers",
+    "ctrepld": "destination of answers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +88,26 @@ class Conntrack(Match):
 
     TRACKS = True
     OPTIONS = (
-        Option("--ctstate", invertible=True),
-        Option("--ctproto", invertible=True),
-        *(Option(name, invertible=True) for name in _ADDRESSES),
-        *(Option(name, invertible=True) for name in _PORTS),
-        Option("--ctstatus", invertible=True),
-        Option("--ctexpire", invertible=True),
-        Option("--ctdir"),
+        Option(
+            "--ctstate",
+            "state[,state]",
+            "INVALID, NEW, ESTABLISHED, RELATED, UNTRACKED, SNAT or DNAT",
+            invertible=True,
+        ),
+        Option("--ctproto", "protocol", "the protocol of the connection", invertible=True),
+        *(Option(name, "address[/mask]", _END[name[2:9]], invertible=True) for name in _ADDRESSES),
+        *(
+            Option(name, "port[:port]", f"port of the {_END[name[2:9]]}", invertible=True)
+            for name in _PORTS
+        ),
+        Option(
+            "--ctstatus",
+            "status[,status]",
+            "NONE, EXPECTED, SEEN_REPLY, ASSURED or CONFIRMED",
+            invertible=True,
+        ),
+        Option("--ctexpire", "seconds[:seconds]", "how long it has yet to live", invertible=True),
+        Option("--ctdir", "ORIGINAL|REPLY", "the direction of the packet"),
     )
 
     @classmethod

@@ -24,7 +24,12 @@ _CREDITS = 137_438_953
 _KEYS = ("srcip", "srcport", "dstip", "dstport")
 
 _RATES = ("--hashlimit-upto", "--hashlimit-above")
-_TABLE = ("size", "max", "gcinterval", "expire")
+_TABLE = {
+    "size": ("n", "how many buckets the table has"),
+    "max": ("n", "how many entries it may have"),
+    "gcinterval": ("ms", "how often old entries are taken out"),
+    "expire": ("ms", "how long an idle entry stays"),
+}
 
 
 @match("hashlimit")
@@ -50,16 +55,26 @@ class Hashlimit(UnenforcedMatch):
     interval: int = 0
 
     OPTIONS = (
-        Option("--hashlimit-upto", invertible=True, aliases=("--hashlimit",)),
-        Option("--hashlimit-above", invertible=True),
-        Option("--hashlimit-srcmask"),
-        Option("--hashlimit-dstmask"),
-        Option("--hashlimit-burst"),
-        *(Option(f"--hashlimit-htable-{word}") for word in _TABLE),
-        Option("--hashlimit-mode"),
-        Option("--hashlimit-name", required=True),
-        Option("--hashlimit-rate-match", values=0),
-        Option("--hashlimit-rate-interval"),
+        Option(
+            "--hashlimit-upto",
+            "rate",
+            "no faster than this: n[/second|minute|hour|day], or nb/s with k or m",
+            invertible=True,
+            aliases=("--hashlimit",),
+        ),
+        Option("--hashlimit-above", "rate", "faster than this", invertible=True),
+        Option("--hashlimit-srcmask", "length", "sources of this prefix count together"),
+        Option("--hashlimit-dstmask", "length", "destinations of this prefix count together"),
+        Option("--hashlimit-burst", "n", "how many may come at once"),
+        *(Option(f"--hashlimit-htable-{word}", *text) for word, text in _TABLE.items()),
+        Option(
+            "--hashlimit-mode", "key[,key]", "what is counted by: srcip, srcport, dstip, dstport"
+        ),
+        Option(
+            "--hashlimit-name", "name", "the table under /proc/net/ipt_hashlimit", required=True
+        ),
+        Option("--hashlimit-rate-match", "", "compare a measured rate, without tokens", values=0),
+        Option("--hashlimit-rate-interval", "seconds", "how long it is measured"),
     )
 
     @classmethod

@@ -146,7 +146,13 @@ class Icmp(Match):
     type: IcmpType
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--icmp-type", invertible=True, required=True),
+        Option(
+            "--icmp-type",
+            "type[/code]",
+            "type and code, numbers or a name",
+            invertible=True,
+            required=True,
+        ),
     )
 
     @classmethod

@@ -26,6 +26,13 @@ _FLAGS = {
     "--log-uid": 0x08,
     "--log-macdecode": 0x20,
 }
+_HELP = {
+    "--log-tcp-sequence": "with TCP sequence numbers",
+    "--log-tcp-options": "with TCP options",
+    "--log-ip-options": "with IP options",
+    "--log-uid": "with the user of the socket",
+    "--log-macdecode": "with MAC addresses and protocol",
+}
 
 
 @target("LOG")
@@ -36,9 +43,9 @@ class Log(Target):
     flags: int = 0
 
     OPTIONS = (
-        Option("--log-level"),
-        Option("--log-prefix"),
-        *(Option(flag, values=0) for flag in _FLAGS),
+        Option("--log-level", "level", "the level of syslog, number or name"),
+        Option("--log-prefix", "text", "put before each line"),
+        *(Option(flag, "", text, values=0) for flag, text in _HELP.items()),
     )
 
     @classmethod

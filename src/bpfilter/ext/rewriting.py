@@ -33,7 +33,13 @@ _SERVICES = {
     "normal-service": 0x00,
 }
 _SERVICE_MASK = 0x3F
-_TOS_OPTIONS = ("--set-tos", "--and-tos", "--or-tos", "--xor-tos")
+_TOS_OPTIONS = {
+    "--set-tos": ("value[/mask]", "set the field, or its bits in mask"),
+    "--and-tos": ("bits", "keep only these bits"),
+    "--or-tos": ("bits", "set these bits"),
+    "--xor-tos": ("bits", "flip these bits"),
+}
+_HOP_ACTIONS = {"set": "set it to this", "dec": "take this from it", "inc": "add this to it"}
 _TCP = 6
 
 
@@ -42,7 +48,10 @@ _TCP = 6
 class Dscp(Target):
     value: int
 
-    OPTIONS = (Option("--set-dscp"), Option("--set-dscp-class"))
+    OPTIONS = (
+        Option("--set-dscp", "value", "the code point, 0 to 63"),
+        Option("--set-dscp-class", "name", "the code point of BE, EF, CSx or AFxy"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -70,7 +79,7 @@ class Tos(Target):
     value: int
     mask: int
 
-    OPTIONS = tuple(Option(name) for name in _TOS_OPTIONS)
+    OPTIONS = tuple(Option(name, *text) for name, text in _TOS_OPTIONS.items())
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -123,13 +132,13 @@ class HopCount(Target):
 @target("TTL", families=V4)
 @dataclass(frozen=True, slots=True)
 class Ttl(HopCount):
-    OPTIONS = tuple(Option(f"--ttl-{action}") for action in ("set", "dec", "inc"))
+    OPTIONS = tuple(Option(f"--ttl-{name}", "n", text) for name, text in _HOP_ACTIONS.items())
 
 
 @target("HL", families=V6)
 @dataclass(frozen=True, slots=True)
 class Hl(HopCount):
-    OPTIONS = tuple(Option(f"--hl-{action}") for action in ("set", "dec", "inc"))
+    OPTIONS = tuple(Option(f"--hl-{name}", "n", text) for name, text in _HOP_ACTIONS.items())
 
 
 @target("ECN", families=V4)

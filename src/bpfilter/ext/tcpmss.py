@@ -34,7 +34,9 @@ class MatchTcpmss(UnenforcedMatch):
     high: int
     inverted: bool = False
 
-    OPTIONS = (Option("--mss", invertible=True, required=True),)
+    OPTIONS = (
+        Option("--mss", "n[:n]", "maximum segment size or range", invertible=True, required=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -57,7 +59,10 @@ class Tcpmss(Target):
 
     size: int | None = None
 
-    OPTIONS = (Option("--set-mss"), Option("--clamp-mss-to-pmtu", values=0))
+    OPTIONS = (
+        Option("--set-mss", "n", "set the maximum segment size"),
+        Option("--clamp-mss-to-pmtu", "", "set it to what fits the path", values=0),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

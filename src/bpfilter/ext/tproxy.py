@@ -25,7 +25,11 @@ class Tproxy(Target):
     mark: int = 0
     mask: int = 0
 
-    OPTIONS = (Option("--on-port", required=True), Option("--on-ip"), Option("--tproxy-mark"))
+    OPTIONS = (
+        Option("--on-port", "port", "the port of the proxy", required=True),
+        Option("--on-ip", "address", "the address of the proxy"),
+        Option("--tproxy-mark", "value[/mask]", "the mark the packet gets"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
