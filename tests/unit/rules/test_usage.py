@@ -26,7 +26,7 @@ tcp match options:
 [!] --destination-port, --dport port[:port]
                                 destination port or range
 [!] --syn                       SYN alone of SYN, RST, ACK, FIN is set
-[!] --tcp-flags mask flags      of the flags in mask, these are set
+[!] --tcp-flags mask flags      of the flags in mask, just these are set
 [!] --tcp-option number         an option that the header has
 """
 
