@@ -82,7 +82,7 @@ class OptionsHeader(Match):
 def options_of(word: str) -> tuple[Option, ...]:
     return (
         Option(f"--{word}-len", "length", "length of the header in bytes", invertible=True),
-        Option(f"--{word}-opts", "type[:length][,…]", "the options it begins with"),
+        Option(f"--{word}-opts", "type[:length][,...]", "the options it begins with"),
     )
 
 

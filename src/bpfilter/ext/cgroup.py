@@ -25,7 +25,7 @@ class Cgroup(UnenforcedMatch):
     inverted: bool = False
 
     OPTIONS = (
-        Option("--path", "path", "under this cgroup v2, or deeper", invertible=True),
+        Option("--path", "path", "in this cgroup v2, or below it", invertible=True),
         Option("--cgroup", "classid", "the class id of net_cls", invertible=True),
     )
 

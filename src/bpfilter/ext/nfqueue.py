@@ -24,7 +24,7 @@ class Nfqueue(Target):
     OPTIONS = (
         Option("--queue-num", "number", "the queue"),
         Option("--queue-balance", "first:last", "several queues, by connection"),
-        Option("--queue-bypass", "", "take the packet if nobody listens", values=0),
+        Option("--queue-bypass", "", "let the packet on if nobody listens", values=0),
         Option("--queue-cpu-fanout", "", "choose the queue by CPU", values=0),
     )
 

@@ -226,7 +226,7 @@ class Sctp(Match):
         ),
         Option(
             "--chunk-types",
-            "all|any|only type[:flags],…",
+            "all|any|only type[:flags],...",
             "which chunks the packet has",
             values=2,
             invertible=True,

@@ -56,7 +56,7 @@ class MatchSet(UnenforcedMatch):
     OPTIONS = (
         Option(
             "--match-set",
-            "name src|dst,…",
+            "name src|dst,...",
             "an entry of the set has the addresses or ports",
             values=2,
             invertible=True,
@@ -130,9 +130,9 @@ class Set(Target):
     maps: tuple[str, ...] = ()
 
     OPTIONS = (
-        Option("--add-set", "name src|dst,…", "add an entry", values=2),
-        Option("--del-set", "name src|dst,…", "delete an entry", values=2),
-        Option("--map-set", "name src|dst,…", "take what the entry has", values=2),
+        Option("--add-set", "name src|dst,...", "add an entry", values=2),
+        Option("--del-set", "name src|dst,...", "delete an entry", values=2),
+        Option("--map-set", "name src|dst,...", "take what the entry has", values=2),
         Option("--exist", "", "a new timeout for what is there", values=0),
         Option("--timeout", "seconds", "how long the entry stays"),
         *(Option(name, "", text, values=0) for name, text in _MAPS.items()),

@@ -13,7 +13,7 @@ from bpfilter.rules.registry import V6, Context, Given, Option, Use, match
 from bpfilter.rules.values import U8, U16, inverted, number
 
 _COMPARED = {
-    "hdr-len": "length of the header, in units of 8 bytes, is",
+    "hdr-len": "header length, in units of 8 bytes, is",
     "segs-left": "number of segments left is",
     "last-entry": "index of the last segment is",
 }

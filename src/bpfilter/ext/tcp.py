@@ -62,7 +62,7 @@ class Tcp(Match):
         Option(
             "--tcp-flags",
             "mask flags",
-            "of the flags in mask, these are set",
+            "of the flags in mask, just these are set",
             values=2,
             invertible=True,
         ),

@@ -50,7 +50,7 @@ class Time(UnenforcedMatch):
             "--weekdays", "day[,day]", "days of the week, 1 or Mon to 7 or Sun", invertible=True
         ),
         Option("--monthdays", "day[,day]", "days of the month, 1 to 31", invertible=True),
-        Option("--localtz", "", "of no effect: times are UTC", values=0),
+        Option("--localtz", "", "the old name of --kerneltz", values=0),
         Option("--utc", "", "times are UTC; the default", values=0),
         Option("--kerneltz", "", "times are in the time zone of the kernel", values=0),
     )
