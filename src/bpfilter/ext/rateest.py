@@ -22,7 +22,7 @@ _SECOND = 1_000_000
 _TIME_UNITS = {"s": 1e6, "sec": 1e6, "secs": 1e6, "ms": 1e3, "msec": 1e3, "msecs": 1e3}
 _TIME_UNITS |= {"us": 1.0, "usec": 1.0, "usecs": 1.0, "": 1.0}
 # Bits in a second.
-_RATE_UNITS: dict[str, float] = {"": 8.0, "bit": 1.0, "bps": 8.0}
+_RATE_UNITS: dict[str, float] = {"": 1.0, "bit": 1.0, "bps": 8.0}
 for _power, _letter in enumerate("kmgt", 1):
     _RATE_UNITS |= {f"{_letter}ibit": 1024.0**_power, f"{_letter}bit": 1000.0**_power}
     _RATE_UNITS |= {f"{_letter}ibps": 8 * 1024.0**_power, f"{_letter}bps": 8 * 1000.0**_power}

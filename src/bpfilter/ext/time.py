@@ -23,7 +23,7 @@ _ALL_MONTHDAYS = 0xFFFF_FFFE
 _DATE = re.compile(
     r"([0-9]{4})(?:-([0-9]*)(?:-([0-9]*)(?:T([0-9]*)(?::([0-9]*)(?::([0-9]*))?)?)?)?)?", re.ASCII
 )
-_CLOCK = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+))?", re.ASCII)
+_CLOCK = re.compile(r"([0-9]*):([0-9]*)(?::([0-9]*))?", re.ASCII)  # nothing means 0
 
 
 @match("time")
