@@ -52,7 +52,8 @@ class Ct(Target):
         need_table(given, context, "CT", "raw")
         helper, timeout = given.get("--helper"), given.get("--timeout")
         events, expect_events = given.get("--ctevents"), given.get("--expevents")
-        if helper and (context.protocol is None or context.protocol.inverted):
+        tracked = "--notrack" not in given
+        if helper and tracked and (context.protocol is None or context.protocol.inverted):
             fail("CT: --helper needs -p with one protocol", helper)
         zones = [use for use in given.uses if use.option.name in _ZONES]
         return cls(

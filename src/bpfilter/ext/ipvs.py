@@ -7,11 +7,12 @@ from typing import Self
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail, host_mask
+from bpfilter.ext.ranges import any_port
 from bpfilter.rules import netdb
 from bpfilter.rules.address import format_listed
 from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Context, Given, Option, Use, match
-from bpfilter.rules.values import inverted, port, to_number
+from bpfilter.rules.values import inverted, to_number
 
 _CHOICES = {"--vdir": ("ORIGINAL", "REPLY"), "--vmethod": ("GATE", "IPIP", "MASQ")}
 
@@ -82,4 +83,4 @@ def _value(use: Use, family: Family) -> str:
         if number is None:
             fail(f'unknown protocol "{use.value}" specified', use)
         return str(number)
-    return str(port(use.value, use.words[0]))
+    return str(any_port(use.value, use.words[0]))
