@@ -78,7 +78,7 @@ def play(host: Host) -> None:
 
 def _wait_until_running(host: Host) -> None:
     def is_running() -> bool:
-        return "running" == host.box.shell("firewall-cmd --state 2>&1; :").strip()
+        return host.box.shell("firewall-cmd --state 2>&1; :").strip() == "running"
 
     wait_until(is_running, "firewalld runs", 30)
 
