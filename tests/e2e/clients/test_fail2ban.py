@@ -76,9 +76,11 @@ def play(host: Host) -> None:
     host.run(f"fail2ban-client set web banip {NEIGHBOURS[1]}")
     _wait_for_bans(host, "web", 50)
     host.look("unban")
-    host.run("fail2ban-client reload --restart all")
     host.run("fail2ban-client unban --all")
+    for jail in ("web", "all", "sets"):
+        _wait_for_bans(host, jail, 0)
     host.look("all unbanned")
+    host.run("fail2ban-client reload --restart --unban all")
     host.run(f"fail2ban-client set all banip {NEIGHBOURS[1]}")
     _wait_for_bans(host, "all", 1)
     host.look("banned again")
