@@ -42,7 +42,7 @@ STEPS = (
     ("no panic", "--panic-off"),
     (
         "direct",
-        "--direct --add-rule ipv4 filter INPUT 0 -p tcp --dport 22 -m length --length 0:99 -j DROP",
+        "--direct --add-rule ipv4 filter INPUT 0 -p tcp --dport 22 -m length --length 0:9 -j DROP",
     ),
     ("passthrough", "--direct --passthrough ipv6 -I INPUT -p tcp --dport 22 -j REJECT"),
 )
