@@ -20,7 +20,7 @@ from tests.harness.netns import CLIENT, SERVER, Lab, Namespace
 from tests.harness.probes import Probe, Servers, ask
 from tests.harness.sandbox import FAMILIES, Command, Sandbox
 
-_COUNTERS = re.compile(r"\[\d+:\d+\]")
+_COUNTERS = re.compile(r"^(:.*) \[\d+:\d+\]$|^\[\d+:\d+\] ")
 _UNTOUCHED = re.compile(r":[A-Z]+ ACCEPT")
 
 #: Addresses of the client's network from which it can ask as well.
@@ -135,7 +135,7 @@ def split_tables(saved: str) -> dict[str, list[str]]:
         if line.startswith("*"):
             rules = tables.setdefault(line[1:], [])
         elif line and line != "COMMIT" and not line.startswith("#"):
-            rules.append(_COUNTERS.sub("", line).strip())
+            rules.append(_COUNTERS.sub(r"\1", line))
     return {
         name: rules
         for name, rules in tables.items()
