@@ -4,7 +4,10 @@
     ├─ SourceError(span)           exit 2          text a person wrote is wrong
     │  ├─ RuleSyntaxError                          it cannot be read as rules
     │  └─ RuleError                                it reads, but means nothing iptables allows
+    │     └─ TableError(reason)                   libiptc or the kernel would refuse it
     ├─ RefusedError(span)          exit 2, ENOPROTOOPT   valid for iptables, not enforceable here
+    ├─ ConfigError                 exit 2          /etc/bpfilter.conf is wrong
+    ├─ ToolError                   exit 1          the kernel's own iptables fails, or is missing
     ├─ CaptureError(offset)        exit 2          a file of packets cannot be read
     ├─ AbiError(struct, offset)    EINVAL          malformed bytes from or for the kernel
     ├─ BuildError(origin)                          a limit of the instruction set, such as stack
@@ -62,10 +65,38 @@ class RuleError(SourceError):
     """The text reads, but iptables gives it no meaning: wrong protocol, unknown chain, a loop."""
 
 
+class TableError(RuleError):
+    """What iptables has no word of its own for, but libiptc or the kernel would refuse.
+
+    `reason` is what iptables prints of it then (iptc_strerror, libiptc/libiptc.c): it exits with
+    1 for these, and with 2 for what it refuses itself.
+    """
+
+    #: What the kernel says of a rule or a table that it does not take, by its errno.
+    INVALID: ClassVar[str] = "Invalid argument"
+    LOOP: ClassVar[str] = "Too many levels of symbolic links"
+
+    def __init__(
+        self, reason: str, message: str = "", span: Span | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message or reason, span, hint)
+        self.reason = reason
+
+
 class RefusedError(SourceError):
     """iptables would take this rule; it cannot be enforced here exactly as written."""
 
     errno_for_caller = _errno.ENOPROTOOPT
+
+
+class ConfigError(Error):
+    """A setting is wrong; the message names file and line."""
+
+    exit_code = 2
+
+
+class ToolError(Error):
+    """The kernel's own iptables cannot be run, or did not do what it was asked for."""
 
 
 class CaptureError(Error):

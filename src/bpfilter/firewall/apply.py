@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, StateError
 from bpfilter.firewall import conntrack, counters, dispatch
 from bpfilter.firewall.generation import Generation, LoadedProgram, SearchedChain
+from bpfilter.firewall.records import Records
 from bpfilter.firewall.store import Store
 from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family, Hook
@@ -67,11 +69,13 @@ def apply(
     *,
     source: str,
     seed: bool = False,
+    origin: array[int] | None = None,
 ) -> Generation:
     """Put a loaded ruleset in force; the caller holds the lock.
 
     `seed` gives rules that are new the counters written in the ruleset, as
-    `iptables-restore --counters`; rules that stay keep theirs in any case.
+    `iptables-restore --counters`; rules that stay keep theirs in any case. `origin` says which
+    these are (Records.origin), or else equal ones are.
     Raises: any Error; what was in force is then still in force.
     """
     compiled, family = prepared.compiled, prepared.compiled.family
@@ -89,13 +93,14 @@ def apply(
         if compiled.needs_conntrack and not tracked:
             conntrack.switch_on(family)
         store.pin_slot(family, slot, loaded.maps, loaded.programs)
-        generation = _describe(prepared, loaded, slot, source, seed, target)
+        generation = _describe(prepared, loaded, slot, source, seed, origin is not None, target)
         size = counters.PAIR_BYTES * compiled.counters_per_cpu
         store.records.write(
             generation,
             prepared.lines.text,
             order=prepared.order,
             traits=prepared.traits,
+            origin=origin,
             seed=prepared.written.ljust(size, b"\0") if seed else b"",
             layout=prepared.layout,
         )
@@ -194,24 +199,32 @@ def _carried(store: Store, current: Generation) -> bytes:
 
 
 def _carried_from(store: Store, previous: Generation, current: Generation) -> bytes:
+    records = store.records
+    values = counters.add(records.base(previous), store.live(previous))
+    before = counters.of_lines(values, records.order(previous), previous.rules)
+    seed, order = records.seed(current), records.order(current)
+    written = counters.of_lines(seed, order, current.rules)
+    origin = records.origin(current, previous.rules)
+    if origin is not None:
+        policies = len(current.policies)
+        values = counters.kept_policies(values, origin[:policies], seed)
+        lines = counters.add(counters.pick(before, origin[policies:]), written)
+    else:
+        lines = _carried_to_equals(records, previous, current, before, written)
+    return counters.placed(values, lines, order, current.counters_per_cpu)
+
+
+def _carried_to_equals(
+    records: Records, previous: Generation, current: Generation, before: bytes, written: bytes
+) -> bytes:
     from bpfilter.firewall.carry import Kept, carry
     from bpfilter.firewall.lines import Lines
 
-    records = store.records
-    values = counters.add(records.base(previous), store.live(previous))
-    order = records.order(current)
     old, new = (
         Kept(Lines.of_text(records.text(each)), records.traits(each))
         for each in (previous, current)
     )
-    lines = carry(
-        old,
-        new,
-        counters.of_lines(values, records.order(previous), previous.rules),
-        counters.of_lines(records.seed(current), order, current.rules),
-        current.family,
-    )
-    return counters.placed(values, lines, order, current.counters_per_cpu)
+    return carry(old, new, before, written, current.family)
 
 
 def totals(store: Store, generation: Generation) -> bytes:
@@ -226,12 +239,15 @@ def totals(store: Store, generation: Generation) -> bytes:
     return counters.add(base, store.live(generation))
 
 
-def zero(store: Store, family: Family) -> None:
-    """Set all counters to zero; packets counted meanwhile are not lost."""
+def zero(store: Store, family: Family, of: Iterable[int] | None = None) -> None:
+    """Set all counters to zero, or these of the map; packets counted meanwhile are not lost."""
     recover(store)
     generation = store.generation(family)
     if generation is not None:
-        store.records.write_base(generation, counters.negate(store.live(generation)))
+        zeroed = counters.negate(store.live(generation))
+        if of is not None:
+            zeroed = counters.replaced(store.records.base(generation), zeroed, of)
+        store.records.write_base(generation, zeroed)
     store.forget()
 
 
@@ -251,7 +267,13 @@ def clear(store: Store, family: Family) -> bool:
 
 
 def _describe(
-    prepared: Prepared, loaded: Loaded, slot: int, source: str, seed: bool, target: Target
+    prepared: Prepared,
+    loaded: Loaded,
+    slot: int,
+    source: str,
+    seed: bool,
+    traced: bool,
+    target: Target,
 ) -> Generation:
     compiled = prepared.compiled
     return Generation(
@@ -264,6 +286,8 @@ def _describe(
         load_s=loaded.seconds,
         rules=prepared.rules,
         ordered=prepared.order is not None,
+        traced=traced,
+        canonical=prepared.canonical,
         cells=compiled.cells,
         words=compiled.words,
         counters_per_cpu=compiled.counters_per_cpu,

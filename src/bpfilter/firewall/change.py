@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.compiler.edit import Added, Removed
-from bpfilter.dataclass import dataclass
+from bpfilter.dataclass import dataclass, replace
 from bpfilter.errors import SourceError
 from bpfilter.firewall.counters import FIRST_RULE
 from bpfilter.firewall.differences import Hunk, hunks, spliced
@@ -19,6 +20,7 @@ from bpfilter.firewall.equals import with_equals
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import END, Lines, cut, encode
 from bpfilter.firewall.pairing import NONE, left_over, pair
+from bpfilter.firewall.revision import NEW, Revision
 from bpfilter.firewall.stretch import Stretch
 from bpfilter.rules.model import Rule
 from bpfilter.rules.options import RuleParser
@@ -34,7 +36,11 @@ _START = b"-A %b"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`order` and `lines` are those of the new rules; `fresh` are counters that come into use."""
+    """`order` and `lines` are those of the new rules; `fresh` are counters that come into use.
+
+    `begins` are the counters that are to start anew, those of `fresh` among them, each with
+    the packets and bytes it starts with.
+    """
 
     lines: Lines
     order: array[int]
@@ -42,8 +48,10 @@ class Change:
     removed: tuple[Removed, ...]
     added: tuple[Added, ...]
     fresh: tuple[int, ...]
+    begins: dict[int, tuple[int, int]]
     free: tuple[int, ...]
     unused: int
+    canonical: bool = False
 
 
 def change_of(
@@ -60,9 +68,33 @@ def change_of(
     differ = None if differ is None else with_equals(differ, kept.body, 2 * MOST_LINES)
     if differ is None:
         return None
-    if order is None:
-        order = array("I", range(FIRST_RULE, FIRST_RULE + current.rules))
-    return _Making(current, kept, _kept(kept, found[1]), differ, order).change()
+    making = _Making(current, kept, _kept(kept, found[1]), differ, order)
+    return making.change(_paired)
+
+
+def revised(
+    revision: Revision, current: Generation, kept: Lines, order: array[int] | None
+) -> Change | None:
+    """Say the same of a revision, whose every line says where its counter comes from."""
+    if revision.lines.head != kept.head:
+        return None
+    differ = revision.hunks(kept.rules(), 2 * MOST_LINES)
+    if differ is None:
+        return None
+    making = _Making(current, kept, revision.lines, differ, order)
+    sources = making.sources(revision.origin)
+    change = making.change(lambda *_: sources)
+    if change is None:
+        return None
+    numbers = [hunk.new + at for hunk in differ for at in range(len(hunk.come))]
+    new = [number for number, found in zip(numbers, sources, strict=True) if found == NONE]
+    begins = {
+        counter: revision.begins.get(number, (0, 0))
+        for counter, number in zip(change.fresh, new, strict=True)
+    }
+    for at, counts in revision.policies.items():
+        begins[COUNTER_FIRST + at] = counts
+    return replace(change, begins=begins, canonical=True)
 
 
 # Nearly always that is the text as it came.
@@ -97,22 +129,34 @@ class _Making:
         kept: Lines,
         lines: Lines,
         differ: list[Hunk],
-        order: array[int],
+        order: array[int] | None,
     ) -> None:
         self.current = current
         self.kept = kept
         self.lines = lines
         self.hunks = differ
+        if order is None:
+            order = array("I", range(FIRST_RULE, FIRST_RULE + current.rules))
         self.order = order
         self.gone = [line for hunk in differ for line in hunk.gone]
         self.come = [line for hunk in differ for line in hunk.come]
 
-    def change(self) -> Change | None:
+    def sources(self, origin: array[int]) -> list[int]:
+        """Give for each line that comes the one among those that go which it was, or NONE."""
+        gone = (hunk.old + at for hunk in self.hunks for at in range(len(hunk.gone)))
+        place = {number: index for index, number in enumerate(gone)}
+        place[NEW] = NONE
+        return [
+            place[origin[hunk.new + at]] for hunk in self.hunks for at in range(len(hunk.come))
+        ]
+
+    def change(self, pairing: Callable[..., list[int]]) -> Change | None:
+        """Make the change; `pairing` says which lines that come were which that go."""
         went, came = self._read(self.gone), self._read(self.come)
         if went is None or came is None or not self._tracks_as_before(went, came):
             return None
         counters = [at for hunk in self.hunks for at in self._of(hunk.old, len(hunk.gone))]
-        source = _paired(self.gone, self.come, went, came)
+        source = pairing(self.gone, self.come, went, came)
         free = list(self.current.free)
         free += range(self.current.unused, self.current.counters_per_cpu)
         fresh = free[: source.count(NONE)]
@@ -130,6 +174,7 @@ class _Making:
             tuple(Removed(*where, at) for where, at in zip(went, counters, strict=True)),
             tuple(self._added(came, order)),
             tuple(fresh),
+            dict.fromkeys(fresh, (0, 0)),
             tuple(sorted({*self.current.free, *left}.difference(fresh))),
             unused,
         )

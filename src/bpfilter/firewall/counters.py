@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from mmap import mmap
 
@@ -114,6 +114,27 @@ def pick(values: bytes, indexes: Sequence[int]) -> bytes:
         column.append(0)  # what -1 finds
         picked[part::2] = array("Q", map(column.__getitem__, indexes))
     return picked.tobytes()
+
+
+def of_base_chains(values: bytes) -> list[tuple[int, int]]:
+    """Give packets and bytes of each policy."""
+    numbers = iter(unpack(values[PAIR_BYTES * COUNTER_FIRST : PAIR_BYTES * FIRST_RULE]))
+    return list(zip(numbers, numbers, strict=True))
+
+
+def replaced(values: bytes, by: bytes, indexes: Iterable[int]) -> bytes:
+    """Give counters, those of some indexes taken from others."""
+    made = bytearray(values)
+    for index in indexes:
+        at = PAIR_BYTES * index
+        made[at : at + PAIR_BYTES] = by[at : at + PAIR_BYTES]
+    return bytes(made)
+
+
+def kept_policies(values: bytes, origin: Sequence[int], seed: bytes) -> bytes:
+    """Give counters in the order of the map, in which policies of origin -1 begin anew."""
+    anew = [COUNTER_FIRST + at for at, found in enumerate(origin) if found < 0]
+    return replaced(values, seed, anew)
 
 
 def placed(policies: bytes, lines: bytes, order: array[int] | None, per_cpu: int) -> bytes:

@@ -20,8 +20,9 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bpfilter.abi.bpf import MapFlags, MapType
@@ -44,6 +45,10 @@ from bpfilter.firewall.store import Store
 if TYPE_CHECKING:
     from bpfilter.compiler.target import Target
     from bpfilter.kernel.api import Kernel
+    from bpfilter.rules.model import Family
+
+#: Says what changes in the rules in force: what is known of them, their text and counters.
+Finder = Callable[[Generation, Lines, "array[int] | None"], "Change | None"]
 
 
 def try_edit(
@@ -54,14 +59,25 @@ def try_edit(
     None if it takes more, or if anything is not as it should be; nothing has changed then.
     Raises: BusyError, KernelError, VerifierError; what was in force is then still in force.
     """
-    by = editor()
-    with ExitStack() as stack, store.lock(wait_s):
+    with store.lock(wait_s):
         if not store.is_whole():
             return None
         apply.recover(store)
+        find = partial(change_of, given.raw)
+        return run_edit(store, given.family, find, source=source, target=target)
+
+
+def run_edit(
+    store: Store, family: Family, find: Finder, *, source: str, target: Target | None = None
+) -> Generation | None:
+    """Make the change that `find` finds; the caller holds the lock, and has recovered the store.
+
+    None, and errors: as `try_edit`.
+    """
+    with ExitStack() as stack:
         # Programs of before the last edit may count in what it freed, and read what it left.
         ended = stack.enter_context(_readers_ending(store.kernel))
-        edit = _planned(store, given, by)
+        edit = _planned(store, family, find, editor())
         if edit is None:
             return None
         return edit.run(source, ended, lambda: target or _here(stack, store))
@@ -92,14 +108,14 @@ def _readers_ending(kernel: Kernel) -> Iterator[Callable[[], None]]:
         thread.join()
 
 
-def _planned(store: Store, given: GivenText, by: Editor) -> _Edit | None:
+def _planned(store: Store, family: Family, find: Finder, by: Editor) -> _Edit | None:
     try:
-        current = store.generation(given.family)
+        current = store.generation(family)
         layout = b"" if current is None else store.records.layout(current)
         if current is None or not layout:
             return None
         kept = Lines.of_text(store.records.text(current))
-        change = change_of(given.raw, current, kept, store.records.order(current))
+        change = find(current, kept, store.records.order(current))
         base = store.records.base(current)
     except StateError:  # of files that are lost or damaged: said when the rules are compiled
         return None
@@ -239,6 +255,8 @@ class _Edit:
             load_s=room.seconds,
             rules=len(self.change.order),
             ordered=True,
+            traced=False,
+            canonical=self.change.canonical,
             cells=edited.cells,
             free=self.change.free,
             unused=self.change.unused,
@@ -256,12 +274,20 @@ class _Edit:
 
     # As it is, but that new rules begin with nothing.
     def _base(self) -> bytes:
-        base = bytearray(self.base)
-        counted = self.store.live_of(self.current, self.change.fresh)
-        for counter, pair in zip(self.change.fresh, counted, strict=True):
-            at = PAIR_BYTES * counter
-            base[at : at + PAIR_BYTES] = counters.negate(counters.pack(pair))
-        return bytes(base)
+        return beginning(self.store, self.current, self.base, self.change.begins)
+
+
+def beginning(
+    store: Store, current: Generation, base: bytes, begins: Mapping[int, tuple[int, int]]
+) -> bytes:
+    """Give a base with which some counters show what they begin with, whatever was counted."""
+    made = bytearray(base)
+    counted = store.live_of(current, begins)
+    for (counter, pair), live in zip(begins.items(), counted, strict=True):
+        at = PAIR_BYTES * counter
+        shown = counters.add(counters.negate(counters.pack(live)), counters.pack(pair))
+        made[at : at + PAIR_BYTES] = shown
+    return bytes(made)
 
 
 def _like(other: Map) -> MapSpec:

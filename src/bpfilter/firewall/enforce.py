@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
@@ -14,7 +15,7 @@ from bpfilter.firewall import policies
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.policies import Policies
-from bpfilter.firewall.prepare import Readable, of_values
+from bpfilter.firewall.prepare import Prepared, Readable, of_values
 from bpfilter.firewall.store import Store
 from bpfilter.firewall.target import this_kernel
 from bpfilter.kernel.api import Kernel
@@ -42,18 +43,30 @@ def readable(ruleset: Ruleset | GivenText) -> Readable:
 
 @dataclass(frozen=True, slots=True)
 class Enforcing:
-    """Rules on their way into a namespace; `wait_s` is how long to wait for another writer."""
+    """Rules on their way into a namespace; `wait_s` is how long to wait for another writer.
+
+    `otherwise` are policies of chains that neither they nor rules in force have one for.
+    """
 
     store: Store
     family: Family
     rules: Readable
     wait_s: float
     progress: Callable[[str], None]
+    otherwise: Policies | None = None
 
     def apply(
-        self, *, source: str = "", seed: bool = False, target: Target | None = None
+        self,
+        *,
+        source: str = "",
+        seed: bool = False,
+        anew: bool = False,
+        target: Target | None = None,
     ) -> Generation:
-        """Put them in force; see firewall.apply.apply for `source`, `seed` and errors."""
+        """Put them in force; see firewall.apply.apply for `source`, `seed` and errors.
+
+        `anew` lets no rule keep its counter, though an equal one was there.
+        """
         kernel, undeclared = self.store.kernel, self.rules.undeclared
         with (
             _explained(kernel),
@@ -68,10 +81,35 @@ class Enforcing:
                     loaded = self._load(stack, prepared.compiled, target)
                     self.progress("switching")
                     stack.enter_context(self.store.lock(self.wait_s))
-                    if policies.in_force(self.store, self.family, undeclared) == kept:
+                    if self._in_force() == kept:
                         return steps.apply(
-                            self.store, prepared, loaded, target, source=source, seed=seed
+                            self.store,
+                            prepared,
+                            loaded,
+                            target,
+                            source=source,
+                            seed=seed,
+                            origin=_anew(prepared, undeclared) if anew else None,
                         )
+
+    def apply_locked(self, *, source: str, origin: array[int] | None = None) -> Generation:
+        """Put them in force; the caller holds the lock, and all policies are declared.
+
+        `origin` says which rules were there before (Records.origin); None: all begin with the
+        counters written with them.
+        """
+        with (
+            _explained(self.store.kernel),
+            this_kernel(self.store.kernel) as target,
+            ExitStack() as stack,
+        ):
+            prepared = self.rules.compile({}, target)
+            loaded = self._load(stack, prepared.compiled, target)
+            if origin is None:
+                origin = _anew(prepared, frozenset())
+            return steps.apply(
+                self.store, prepared, loaded, target, source=source, seed=True, origin=origin
+            )
 
     def verify(self) -> Verified:
         """Compile and load without attaching; nothing is left in the kernel."""
@@ -103,7 +141,17 @@ class Enforcing:
         if not self.rules.undeclared:
             return {}
         with self.store.lock(self.wait_s, shared=True):
-            return policies.in_force(self.store, self.family, self.rules.undeclared)
+            return self._in_force()
+
+    def _in_force(self) -> Policies:
+        names = self.rules.undeclared
+        return policies.in_force(self.store, self.family, names, self.otherwise)
+
+
+# As Records.origin, of rules that all are new; policies that were not declared go on counting.
+def _anew(prepared: Prepared, undeclared: frozenset[str]) -> array[int]:
+    origin = array("i", [0 if name in undeclared else -1 for name in prepared.policies])
+    return origin + array("i", [-1]) * prepared.rules
 
 
 @contextmanager

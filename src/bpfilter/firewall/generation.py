@@ -9,7 +9,7 @@ from bpfilter.dataclass import asdict, dataclass
 from bpfilter.errors import StateError
 from bpfilter.rules.model import Family
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ class Generation:
     #: Whether it is written down which counter each rule has: not those after the policies,
     #: one by one.
     ordered: bool
+    #: Whether it is written down which line before each line was; else equal ones were the same.
+    traced: bool
+    #: Whether the lines are spelt and ordered as iptables-save writes them.
+    canonical: bool
     cells: int
     words: int
     counters_per_cpu: int

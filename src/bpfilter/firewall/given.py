@@ -16,9 +16,15 @@ LARGE = 64
 
 
 class GivenText:
-    """An iptables-save text; `name` stands for its file in messages."""
+    """An iptables-save text; `name` stands for its file in messages.
 
-    def __init__(self, text: str | bytes, name: str, family: Family) -> None:
+    `canonical` is one that is known to be as iptables-save writes it.
+    """
+
+    def __init__(
+        self, text: str | bytes, name: str, family: Family, canonical: bool = False
+    ) -> None:
+        self.canonical = canonical
         self.text = text
         self.name = name
         self.family = family
@@ -44,7 +50,7 @@ class GivenText:
         if self.is_large:
             from bpfilter.firewall.large import read_large
 
-            large = read_large(self.text, self.name, self.family, self._parsed)
+            large = read_large(self.text, self.name, self.family, self._parsed, self.canonical)
             if large is not None:
                 return large
         return self._parsed()

@@ -34,10 +34,16 @@ FEW = 500
 
 
 class LargeRules:
-    """A table in columns; `otherwise` reads it rule by rule, for what columns cannot do."""
+    """A table in columns; `otherwise` reads it rule by rule, for what columns cannot do.
 
-    def __init__(self, bulk: BulkTable, otherwise: Callable[[], Readable]) -> None:
+    `canonical` is its text known to be as iptables-save writes it.
+    """
+
+    def __init__(
+        self, bulk: BulkTable, otherwise: Callable[[], Readable], canonical: bool = False
+    ) -> None:
         self.bulk = bulk
+        self.canonical = canonical
         self.undeclared = bulk.undeclared
         self.otherwise = otherwise
 
@@ -58,12 +64,17 @@ class LargeRules:
             policies_of(bulk.chains),
             len(bulk),
             _traits(bulk),
+            self.canonical,
             compiled.layout if _is_plain(bulk) else b"",
         )
 
 
 def read_large(
-    text: bytes | str, name: str, family: Family, otherwise: Callable[[], Readable]
+    text: bytes | str,
+    name: str,
+    family: Family,
+    otherwise: Callable[[], Readable],
+    canonical: bool = False,
 ) -> LargeRules | None:
     """Read a text into columns; None if it is better read rule by rule, or has faults."""
     if isinstance(text, bytes):
@@ -71,7 +82,7 @@ def read_large(
     tables = read_bulk(text, name, family) or {}
     if [name for name, table in tables.items() if len(table)] != [TABLE]:
         return None
-    return LargeRules(tables[TABLE], otherwise)
+    return LargeRules(tables[TABLE], otherwise, canonical)
 
 
 # Whether all lines start with `-A CHAIN`: other lines of a shape that has the chain in a slot do.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +14,11 @@ from bpfilter.rules.model import Family, Ruleset, Table
 # The rest is imported where it is used: looking at what is in force needs no compiler.
 if TYPE_CHECKING:
     from bpfilter.compiler.target import Target
+    from bpfilter.firewall.delegated import Delegated
     from bpfilter.firewall.enforce import Verified
     from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.given import GivenText
+    from bpfilter.firewall.revision import LinesDraft
     from bpfilter.firewall.status import Status
     from bpfilter.kernel.api import Kernel
     from bpfilter.rules.written import Written
@@ -172,12 +174,95 @@ class Firewall:
         with self._reading() as store:
             return store.generation(family)
 
-    def zero(self, family: Family) -> None:
-        """Set all counters of a family to zero."""
+    def revise(
+        self, family: Family, change: Callable[[LinesDraft], None], *, source: str
+    ) -> Generation:
+        """Change the table in force as `change` does with its lines; nobody else changes it
+        meanwhile. Rules that stay keep their counters, others begin anew.
+
+        Raises: what `change` raises, RefusedError as `apply`; nothing has changed then.
+        """
+        from bpfilter.firewall import revise
+
+        with self._writing() as store:
+            return revise.revise(store, family, change, source=source)
+
+    def draft(self, family: Family) -> LinesDraft:
+        """Give the table in force as lines, for commands to look at."""
+        from bpfilter.firewall import revise
+
+        with self._reading() as store:
+            return revise.draft_of(store, family)
+
+    def restore(
+        self,
+        given: GivenText,
+        *,
+        counters: bool = False,
+        otherwise: Mapping[str, str] | None = None,
+    ) -> Generation:
+        """Put a text in force as iptables-restore does: all counters begin anew, or, with
+        `counters`, with what stands in the text. `otherwise` are policies of chains that
+        neither it nor rules in force have one for. Otherwise as `apply`."""
+        from bpfilter.firewall import enforce
+
+        rules = given.readable
+        with self._store("change the firewall") as store:
+            enforcing = enforce.Enforcing(
+                store, given.family, rules, self.wait_s, _silent, otherwise
+            )
+            return enforcing.apply(source=given.name, seed=counters, anew=True)
+
+    def delegated(self, family: Family) -> Delegated | None:
+        """Say whether a filter table is the kernel's own, and why."""
+        from bpfilter.firewall import delegated
+
+        with self._store("read the firewall") as store:
+            return delegated.read(store, family)
+
+    def hand_over(
+        self,
+        family: Family,
+        change: Callable[[LinesDraft], None],
+        to: Delegated,
+        give: Callable[[bytes], None],
+    ) -> None:
+        """Let the kernel have a filter table, changed; see firewall.delegated.hand_over."""
+        from bpfilter.firewall import delegated
+
+        with self._writing() as store:
+            delegated.hand_over(store, family, change, to, give)
+
+    def take_back(
+        self, family: Family, text: bytes, source: str, empty: Callable[[], None]
+    ) -> Generation:
+        """Put in force what the kernel has; see firewall.delegated.take_back."""
+        from bpfilter.firewall import delegated
+
+        with self._writing() as store:
+            return delegated.take_back(store, family, text, source, empty)
+
+    def settle(self, family: Family, empty: Callable[[], None]) -> None:
+        """Undo what an interrupted hand-over left; see firewall.delegated.settle."""
+        from bpfilter.firewall import delegated
+
+        with self._writing() as store:
+            delegated.settle(store, family, empty)
+
+    def zero(self, family: Family, chain: str = "", number: int = 0) -> None:
+        """Set all counters of a family to zero, or a chain's, or one rule's (from 1).
+
+        Raises: TableError if there is no such chain or rule.
+        """
         from bpfilter.firewall import apply as steps
 
         with self._writing() as store:
-            steps.zero(store, family)
+            if not chain:
+                steps.zero(store, family)
+                return
+            from bpfilter.firewall.revise import counters_of
+
+            steps.zero(store, family, counters_of(store, family, chain, number))
 
     def clear(self, family: Family) -> bool:
         """Take a family's rules out of force; False if there were none."""

@@ -39,6 +39,8 @@ class Prepared:
     rules: int
     #: The trait of each line (traits.py).
     traits: array[int]
+    #: Whether the lines are spelt and ordered as iptables-save writes them.
+    canonical: bool
     #: What the compiler needs to change rules in place, if their lines are in plain form.
     layout: bytes = b""
 
@@ -79,6 +81,7 @@ class ParsedRules:
             policies_of(table.chains),
             sum(len(chain.rules) for chain in table.chains),
             traits(table),
+            canonical=True,
         )
 
 

@@ -4,6 +4,8 @@
     <family>-<slot>.order   u32, the counter of each line; none: one by one after the policies
     <family>-<slot>.traits  u64, the trait of each line (traits.py)
     <family>-<slot>.seed    counters that rules which are new begin with
+    <family>-<slot>.origin  i32, the line before that each line was, or -1; first, for each base
+                            chain, whether its policy goes on counting: 0, or -1
     <family>-<slot>.layout  what the compiler needs to edit it
     <family>-<slot>.json    Generation
     <family>-<slot>.base    counters carried over
@@ -32,7 +34,7 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
 #: In the order in which they are removed: what has no description is nothing.
-_SUFFIXES = ("json", "base", "seed", "order", "layout", "traits", "rules")
+_SUFFIXES = ("json", "base", "seed", "origin", "order", "layout", "traits", "rules")
 
 _REPAIR = "'bpfilter zero' repairs it, and sets all counters to zero"
 _LOST = (
@@ -58,12 +60,13 @@ class Records:
         *,
         order: array[int] | None = None,
         traits: array[int] | None = None,
+        origin: array[int] | None = None,
         seed: bytes = b"",
         layout: bytes = b"",
     ) -> None:
         """Write all there is to know of a generation but its base; its description comes last."""
         self._replace(generation, "rules", text)
-        for suffix, numbers in (("order", order), ("traits", traits)):
+        for suffix, numbers in (("order", order), ("traits", traits), ("origin", origin)):
             if numbers is not None:
                 self._replace(generation, suffix, numbers.tobytes())
         for suffix, data in (("seed", seed), ("layout", layout)):
@@ -99,6 +102,22 @@ class Records:
         except (StateError, ValueError):
             return None
         return traits if len(traits) == generation.rules else None
+
+    def origin(self, generation: Generation, before: int) -> array[int] | None:
+        """Give where its policies' and lines' counters come from: of so many lines before it.
+
+        None if equal lines are the same. Raises: StateError if it cannot be read.
+        """
+        if not generation.traced:
+            return None
+        origin = array("i")
+        found = self._read(generation, "origin", _REPAIR)
+        if len(found) == origin.itemsize * (len(generation.policies) + generation.rules):
+            origin.frombytes(found)
+            if max(origin, default=0) < max(before, 1):
+                return origin
+        path = self._of(generation, "origin")
+        raise StateError(f"{path}: does not have a number for each rule; {_REPAIR}")
 
     def seed(self, generation: Generation) -> bytes:
         """Give the counters that new rules begin with. Raises: StateError if it cannot be read."""

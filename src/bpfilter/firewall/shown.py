@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 
 from bpfilter.compiler.counters import COUNTER_FIRST
 from bpfilter.dataclass import replace
@@ -40,16 +41,32 @@ def current_written(store: Store, family: Family) -> list[Written] | None:
     if generation is None:
         return None
     text = store.records.text(generation)
+    numbers, chains = _written(text, generation)
+    return _with_counters(chains, _values(store, generation, text, numbers))
+
+
+def canonical_lines(generation: Generation, text: bytes) -> Iterator[tuple[str, int]]:
+    """Give the rules of a kept text in the order and spelling of iptables-save, from which
+    nothing is lost, each with its line's number there, from 0."""
+    numbers, chains = _written(text, generation, exact=True)
+    first = Lines.of_text(text).head.count(b"\n") + 1
+    lines = (line for chain in chains for line in chain.lines)
+    return zip(lines, (number - first for number in numbers), strict=True)
+
+
+# The rules and the numbers of their lines.
+def _written(
+    text: bytes, generation: Generation, *, exact: bool = False
+) -> tuple[list[int], list[Written]]:
+    family = generation.family
     tables = read_columns(text.decode("utf-8", "surrogateescape"), generation.name, family)
     if tables is None:
         table = _table(text, generation, family)
-        numbers, chains = _line_numbers(table), write_table(table, family)
-    else:
-        from bpfilter.rules.rewrite import write_columns
+        return _line_numbers(table), write_table(table, family, exact=exact)
+    from bpfilter.rules.rewrite import write_columns
 
-        columns = tables[TABLE]
-        numbers, chains = columns.line.tolist(), write_columns(columns)
-    return _with_counters(chains, _values(store, generation, text, numbers))
+    columns = tables[TABLE]
+    return columns.line.tolist(), write_columns(columns, exact=exact)
 
 
 def _table(text: bytes, generation: Generation, family: Family) -> Table:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.address import parse_addresses
 from bpfilter.rules.draft import VERDICTS, Command, Draft, Loaded
+from bpfilter.rules.getopt import NAMES
 from bpfilter.rules.model import Address, Interface, Jump, Rule, Target, Verdict
 from bpfilter.rules.registry import Context, Given
 
@@ -15,6 +16,20 @@ from bpfilter.rules.registry import Context, Given
 NOT_IN_CHAIN = {"o": ("PREROUTING", "INPUT"), "i": ("POSTROUTING", "OUTPUT")}
 
 _RULE_COMMANDS = frozenset("ACDIR")
+#: Options and the commands that take them (options_v_commands, iptables/xshared.c).
+_TAKEN: dict[str, str] = {
+    "n": "L",
+    "s": "ACDIR",
+    "d": "ACDIR",
+    "p": "ACDIR",
+    "j": "ACDIR",
+    "x": "L",
+    "i": "ACDIR",
+    "o": "ACDIR",
+    "0": "L",
+    "c": "AIPR",
+    "f": "ACDIR",
+}
 _NO_DROP_IN_NAT = (
     'The "nat" table is not intended for filtering, the use of DROP is therefore inhibited.'
 )
@@ -28,11 +43,17 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
     _check_nat_drop(draft, table)
     context = Context(draft.family, table, draft.chain, draft.protocol)
     matches = tuple(_extension(draft, loaded, context) for loaded in draft.matches)
-    target = _target(draft, context, chains)
-    if draft.letter not in _RULE_COMMANDS:
-        _check_no_rule(draft)
-        return Command(draft.letter, draft.chain, draft.argument)
+    _check_options(draft)
     _check_chain(draft)
+    target = _target(draft, context, chains)
+    if draft.letter not in _RULE_COMMANDS or (draft.letter == "D" and draft.argument):
+        return Command(
+            draft.letter,
+            draft.chain,
+            draft.argument,
+            counters=draft.counters,
+            zeroes=draft.zeroes,
+        )
     sources, destinations = _addresses(draft, "s"), _addresses(draft, "d")
     _check_addresses(draft, sources, destinations)
     rules = tuple(
@@ -106,16 +127,17 @@ def _check_nat_drop(draft: Draft, table: str) -> None:
             draft.refuse(_NO_DROP_IN_NAT, len(draft.words))
 
 
-def _check_no_rule(draft: Draft) -> None:
-    used = sorted(draft.seen - {"c"}) or (["m"] if draft.matches else [])
-    if used:
-        draft.fail(f"Illegal option `-{used[0]}' with this command", 0)
+def _check_options(draft: Draft) -> None:
+    has_rule = draft.letter != "D" or not draft.argument
+    for letter, commands in _TAKEN.items():
+        if letter in draft.seen and not (draft.letter in commands and has_rule):
+            draft.fail(f"Illegal option `{NAMES[letter]}' with this command", draft.seen[letter])
 
 
 def _check_chain(draft: Draft) -> None:
     for letter, chains in NOT_IN_CHAIN.items():
         if letter in draft.values and draft.chain in chains:
-            draft.refuse(f"Can't use -{letter} with {draft.chain}", _at(draft, letter))
+            draft.refuse(f"Can't use {NAMES[letter]} with {draft.chain}", _at(draft, letter))
 
 
 def _check_addresses(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bpfilter.errors import RuleError
+from bpfilter.errors import RuleError, TableError
 from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS
 from bpfilter.rules.model import TABLES, Chain, Jump, Match, Rule, Ruleset, Table, Target, Verdict
 from bpfilter.rules.words import byte_length
@@ -77,7 +77,8 @@ def _jump_errors(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
                 continue
             to = rule.target.chain
             if to in base:
-                yield RuleError(f"Invalid target name: `{to}' is a built-in chain", rule.span)
+                message = f"Invalid target name: `{to}' is a built-in chain"
+                yield TableError(TableError.INVALID, message, rule.span)
             elif to not in names:
                 yield RuleError(f"Couldn't load target `{to}'", rule.span, "no such chain")
 
@@ -102,7 +103,7 @@ def _loops(table: Table, base: tuple[str, ...]) -> Iterator[RuleError]:
             if to in path:
                 names = list(path)
                 circle = " → ".join([*names[names.index(to) :], to][-8:])
-                yield RuleError(f"this jump makes a loop: {circle}", rule.span)
+                yield TableError(TableError.LOOP, f"this jump makes a loop: {circle}", rule.span)
             elif to not in done:
                 path[to] = _followed(chains[to])
 
@@ -129,8 +130,10 @@ def _misplaced(rule: Rule, start: str) -> Iterator[RuleError]:
         allowed = part.chains()
         if allowed and start not in allowed:
             places = " and ".join(allowed)
-            yield RuleError(
-                f'{part.NAME}: only valid in {places}, but "{start}" leads here', rule.span
+            yield TableError(
+                TableError.INVALID,
+                f'{part.NAME}: only valid in {places}, but "{start}" leads here',
+                rule.span,
             )
 
 

@@ -26,14 +26,35 @@ MAX_INTERFACE_BYTES = 15
 class Command:
     """One command line: `letter` is iptables' (`A` append, `I` insert, `N` new chain, …).
 
-    `argument` is a rule number (`-I`, `-D`, `-R`), a policy (`-P`) or a new name (`-E`);
-    several addresses in `-s` or `-d` make several rules.
+    `argument` is a rule number (`-I`, `-D`, `-R`, `-L`, `-S`, `-Z`), a policy (`-P`, with
+    `counters`) or a new name (`-E`); several addresses in `-s` or `-d` make several rules.
+    `zeroes` is `-Z` beside `-L` or `-S`.
     """
 
     letter: str
     chain: str = ""
     argument: str = ""
     rules: tuple[Rule, ...] = ()
+    counters: Counters = Counters()
+    zeroes: bool = False
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What a command line says beside its command: how to list, to wait, or only to help.
+
+    `table` is None unless `-t` names one; `wait_s` is 0 without `-w`, None to wait for ever;
+    `asks` is `h` or `V` where that ended the reading of the line.
+    """
+
+    table: str | None = None
+    numeric: bool = False
+    exact: bool = False
+    line_numbers: bool = False
+    verbose: int = 0
+    wait_s: float | None = 0.0
+    wait_interval: bool = False
+    asks: str = ""
 
 
 @dataclass(slots=True)
@@ -54,11 +75,14 @@ class Draft:
     ) -> None:
         self.words = words
         self.family = family
+        self.invocation = Invocation()
         self.letter = ""
+        self.zeroes = False
         self.chain = ""
         self.argument = ""
-        #: Letters of iptables' own options used; `[n:m]` before a rule stands for `-c`.
-        self.seen: set[str] = set() if counters is None else {"c"}
+        #: Letters of iptables' own options used, and which words these are; `[n:m]` before a
+        #: rule stands for `-c`.
+        self.seen: dict[str, int] = {} if counters is None else {"c": 0}
         self.counters = Counters() if counters is None else counters
         #: `s d i o`: the value, and whether it is inverted.
         self.values: dict[str, tuple[Word, bool]] = {}

@@ -1,15 +1,16 @@
 """A table being changed: the commands of iptables and iptables-restore on its chains.
 
-Errors are libiptc's (iptc_strerror, libiptc/libiptc.c), with the chain's name added.
+What is kept of a rule is up to the table: `TableDraft` keeps the rule, firewall/revise.py a
+line of text. Errors are libiptc's (iptc_strerror, libiptc/libiptc.c), with the name added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Iterable
+from typing import Generic, NoReturn, TypeVar
 
 from bpfilter.dataclass import dataclass, field, replace
-from bpfilter.errors import RuleError, RuleSyntaxError
+from bpfilter.errors import RuleError, RuleSyntaxError, TableError
 from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Jump, Rule, Table
 from bpfilter.rules.registry import REGISTRY
@@ -18,32 +19,242 @@ from bpfilter.source import Span
 
 POLICIES = ("ACCEPT", "DROP")
 
-_NO_CHAIN = "No chain/target/match by that name"
+NO_CHAIN = "No chain/target/match by that name"
+NO_RULE = "Bad rule (does a matching rule exist in that chain?)"
+
+R = TypeVar("R")
 
 
 @dataclass(slots=True)
-class ChainDraft:
+class ChainDraft(Generic[R]):
     name: str
     policy: str | None = None
     counters: Counters = Counters()
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[R] = field(default_factory=list)
     span: Span | None = None
     declared: bool = True
 
 
-class TableDraft:
+class ChainsDraft(Generic[R]):
     """A table under construction; `chains` maps names, base chains first.
 
     Base chains are there from the start; their policies are declared once they are set.
-    Raises RuleError from every method that changes it, and changes nothing then.
+    Raises TableError or RuleError from every method that changes it, and changes nothing then.
     """
 
     def __init__(self, name: str, family: Family) -> None:
         self.name = name
         self.family = family
-        self.chains = {
+        self.chains: dict[str, ChainDraft[R]] = {
             chain: ChainDraft(chain, "ACCEPT", declared=False) for chain in TABLES[name]
         }
+
+    # What is kept of a rule; the others take what is kept.
+
+    def _kept(self, rule: Rule, chain: str) -> R:
+        raise NotImplementedError
+
+    def _jump(self, kept: R) -> str | None:
+        raise NotImplementedError
+
+    def _renamed(self, kept: R, old: str, new: str) -> R:
+        raise NotImplementedError
+
+    def _zeroed(self, kept: R) -> R:
+        raise NotImplementedError
+
+    def own_chains(self) -> list[str]:
+        """Name the user chains, sorted as libiptc keeps them."""
+        base = TABLES[self.name]
+        own = [name for name in self.chains if name not in base]
+        # Text in ASCII sorts as its bytes do.
+        own.sort(key=None if "".join(own).isascii() else _encoded)
+        return own
+
+    def chain(self, name: str, span: Span | None = None) -> ChainDraft[R]:
+        found = self.chains.get(name)
+        if found is None:
+            raise TableError(
+                NO_CHAIN, f"{NO_CHAIN}: `{name}'", span, f"*{self.name} has no such chain"
+            )
+        return found
+
+    def add_chain(self, name: str, span: Span | None = None) -> None:
+        """Make a user chain (iptc_create_chain)."""
+        if name in self.chains or name in VERDICTS:
+            exists = "Chain already exists"
+            raise TableError(exists, f"error creating chain '{name}': {exists}", span)
+        if byte_length(name) > MAX_NAME_BYTES:
+            raise RuleError(f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", span)
+        self.chains[name] = ChainDraft(name, span=span)
+
+    def set_policy(
+        self, name: str, policy: str, counters: Counters, span: Span | None = None
+    ) -> None:
+        """Set a base chain's policy and counters (iptc_set_policy)."""
+        chain = self.chains.get(name)
+        if chain is None or chain.policy is None:
+            reason = "Bad built-in chain name"
+        elif policy not in POLICIES:
+            reason = "Bad policy name"
+        else:
+            chain.policy = policy
+            chain.counters = counters
+            chain.declared = True
+            return
+        raise TableError(reason, f"Can't set policy `{policy}' on `{name}': {reason}", span)
+
+    def apply(self, command: Command, span: Span | None = None) -> None:
+        """Do what a command line says; `span` is that line's place."""
+        letter, rules = command.letter, command.rules
+        for rule in rules:
+            if isinstance(rule.target, Jump) and rule.target.chain in TABLES[self.name]:
+                name = rule.target.chain
+                message = f"Invalid target name: `{name}' is a built-in chain"
+                raise TableError(TableError.INVALID, message, span)
+        if letter == "A":  # nearly every line of a ruleset
+            kept = self.chain(command.chain, span).rules
+            kept.extend([self._kept(rule, command.chain) for rule in rules])
+            return
+        match letter:
+            case "I":
+                self._insert(command, span)
+            case "D":
+                self._delete(command, span)
+            case "R":
+                self._replace(command, span)
+            case "C":
+                self._check(command, span)
+            case "N":
+                self._new(command.chain, span)
+            case "P":
+                self.set_policy(command.chain, command.argument, command.counters, span)
+            case "F":
+                for chain in self._named(command, span):
+                    chain.rules.clear()
+            case "Z":
+                self._zero(command, span)
+            case "X":
+                self._remove(command, span)
+            case "E":
+                self._rename(command, span)
+            case _:
+                raise RuleSyntaxError(f"-{letter} cannot be used in a ruleset", span)
+
+    def _insert(self, command: Command, span: Span | None) -> None:
+        rules = self.chain(command.chain, span).rules
+        at = int(command.argument or 1) - 1
+        if at > len(rules):
+            raise TableError("Index of insertion too big", span=span)
+        for rule in command.rules:  # one by one at the same place, as iptables does
+            rules.insert(at, self._kept(rule, command.chain))
+
+    def _delete(self, command: Command, span: Span | None) -> None:
+        if command.argument:
+            rules = self.chain(command.chain, span).rules
+            del rules[self._index(command, len(rules), "deletion", span)]
+            return
+        rules = self._rules_of(command, span)
+        left = list(rules)
+        for rule in command.rules:
+            kept = self._kept(rule, command.chain)
+            if kept not in left:
+                self._no_rule(span, rule)
+            left.remove(kept)
+        rules[:] = left
+
+    def _replace(self, command: Command, span: Span | None) -> None:
+        rules = self.chain(command.chain, span).rules
+        at = self._index(command, len(rules), "replacement", span)
+        rules[at] = self._kept(command.rules[0], command.chain)
+
+    def _index(self, command: Command, number: int, what: str, span: Span | None) -> int:
+        at = int(command.argument) - 1
+        if at >= number:
+            raise TableError(f"Index of {what} too big", span=span)
+        return at
+
+    def _check(self, command: Command, span: Span | None) -> None:
+        rules = self._rules_of(command, span)
+        for rule in command.rules:
+            if self._kept(rule, command.chain) not in rules:
+                self._no_rule(span, rule)
+
+    # In a chain that is not there, a rule is what is missing.
+    def _rules_of(self, command: Command, span: Span | None) -> list[R]:
+        if command.chain not in self.chains:
+            self._no_rule(span)
+        return self.chains[command.chain].rules
+
+    # Of a rule that jumps, libiptc says that it is the chain that is missing.
+    def _no_rule(self, span: Span | None, rule: Rule | None = None) -> NoReturn:
+        jumps = rule is not None and isinstance(rule.target, Jump)
+        raise TableError(NO_CHAIN if jumps else NO_RULE, span=span)
+
+    # assert_valid_chain_name (iptables/xshared.c); lines `:NAME -` are not held to it.
+    def _new(self, name: str, span: Span | None) -> None:
+        if name[:1] in ("-", "!"):
+            raise RuleError(f"chain name not allowed to start with `{name[0]}'", span)
+        if name in VERDICTS or REGISTRY.find_target(name, self.family) is not None:
+            raise RuleError("chain name may not clash with target name", span)
+        self.add_chain(name, span)
+
+    def _zero(self, command: Command, span: Span | None) -> None:
+        if command.argument:
+            rules = self.chain(command.chain, span).rules
+            at = self._index(command, len(rules), "counter", span)
+            rules[at] = self._zeroed(rules[at])
+            return
+        for chain in self._named(command, span):
+            chain.counters = Counters()
+            chain.rules[:] = map(self._zeroed, chain.rules)
+
+    def _remove(self, command: Command, span: Span | None) -> None:
+        wanted = [chain for chain in self._named(command, span) if chain.policy is None]
+        if command.chain and not wanted:
+            raise TableError(TableError.INVALID, "Can't delete built-in chain", span)
+        used = {self._jump(rule) for chain in self.chains.values() for rule in chain.rules}
+        for chain in wanted:
+            if chain.name in used:
+                raise TableError("Too many links", "Can't delete chain with references left", span)
+            if chain.rules:
+                raise TableError("Directory not empty", span=span)
+        for chain in wanted:
+            del self.chains[chain.name]
+
+    def _rename(self, command: Command, span: Span | None) -> None:
+        old, new = command.chain, command.argument
+        if new in self.chains or new in VERDICTS:
+            raise TableError("File exists", f"File exists: `{new}'", span)
+        chain = self.chain(old, span)
+        if chain.policy is not None:
+            raise TableError(TableError.INVALID, "Can't rename built-in chain", span)
+        self.add_chain(new, span)
+        self.chains[new].rules = chain.rules
+        del self.chains[old]
+        for each in self.chains.values():
+            each.rules[:] = [self._renamed(rule, old, new) for rule in each.rules]
+
+    def _named(self, command: Command, span: Span | None) -> Iterable[ChainDraft[R]]:
+        return [self.chain(command.chain, span)] if command.chain else list(self.chains.values())
+
+
+class TableDraft(ChainsDraft[Rule]):
+    """A table whose rules are kept as they are."""
+
+    def _kept(self, rule: Rule, chain: str) -> Rule:  # noqa: ARG002 - a line would have it
+        return rule
+
+    def _jump(self, kept: Rule) -> str | None:
+        return kept.target.chain if isinstance(kept.target, Jump) else None
+
+    def _renamed(self, kept: Rule, old: str, new: str) -> Rule:
+        if isinstance(kept.target, Jump) and kept.target.chain == old:
+            return replace(kept, target=Jump(new, kept.target.goto))
+        return kept
+
+    def _zeroed(self, kept: Rule) -> Rule:
+        return replace(kept, counters=Counters())
 
     @classmethod
     def of(cls, table: Table, family: Family) -> TableDraft:
@@ -61,10 +272,7 @@ class TableDraft:
 
     def table(self) -> Table:
         """Give the finished table, user chains sorted by name as libiptc keeps them."""
-        base = TABLES[self.name]
-        own = [name for name in self.chains if name not in base]
-        # Text in ASCII sorts as its bytes do.
-        own.sort(key=None if "".join(own).isascii() else _encoded)
+        chains = (self.chains[name] for name in (*TABLES[self.name], *self.own_chains()))
         return Table(
             self.name,
             tuple(
@@ -76,7 +284,7 @@ class TableDraft:
                     chain.span,
                     chain.declared,
                 )
-                for chain in (self.chains[name] for name in (*base, *own))
+                for chain in chains
             ),
         )
 
@@ -88,157 +296,6 @@ class TableDraft:
                 draft.policy, draft.declared = chain.policy, chain.declared
                 draft.counters = chain.counters
 
-    def chain(self, name: str, span: Span | None = None) -> ChainDraft:
-        found = self.chains.get(name)
-        if found is None:
-            raise RuleError(f"{_NO_CHAIN}: `{name}'", span, f"*{self.name} has no such chain")
-        return found
-
-    def add_chain(self, name: str, span: Span | None = None) -> None:
-        """Make a user chain (iptc_create_chain)."""
-        if name in self.chains or name in VERDICTS:
-            raise RuleError(f"error creating chain '{name}': Chain already exists", span)
-        if byte_length(name) > MAX_NAME_BYTES:
-            raise RuleError(f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", span)
-        self.chains[name] = ChainDraft(name, span=span)
-
-    def set_policy(
-        self, name: str, policy: str, counters: Counters, span: Span | None = None
-    ) -> None:
-        """Set a base chain's policy and counters (iptc_set_policy)."""
-        chain = self.chains.get(name)
-        if chain is None or chain.policy is None:
-            raise RuleError(
-                f"Can't set policy `{policy}' on `{name}': Bad built-in chain name", span
-            )
-        if policy not in POLICIES:
-            raise RuleError(f"Can't set policy `{policy}' on `{name}': Bad policy name", span)
-        chain.policy = policy
-        chain.counters = counters
-        chain.declared = True
-
-    def apply(self, command: Command, span: Span | None = None) -> None:
-        """Do what a command line says; `span` is that line's place."""
-        for rule in command.rules:
-            if isinstance(rule.target, Jump) and rule.target.chain in TABLES[self.name]:
-                name = rule.target.chain
-                raise RuleError(f"Invalid target name: `{name}' is a built-in chain", span)
-        if command.letter == "A":  # nearly every line of a ruleset
-            self.chain(command.chain, span).rules.extend(command.rules)
-            return
-        action = _ACTIONS.get(command.letter)
-        if action is None:
-            raise RuleSyntaxError(f"-{command.letter} cannot be used in a ruleset", span)
-        action(self, command, span)
-
-    def _insert(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
-        at = int(command.argument or 1) - 1
-        if at > len(rules):
-            raise RuleError("Index of insertion too big", span)
-        for rule in command.rules:  # one by one at the same place, as iptables does
-            rules.insert(at, rule)
-
-    def _delete(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
-        if command.argument:
-            del rules[self._index(command, rules, span)]
-            return
-        for rule in command.rules:
-            if rule not in rules:
-                self._no_rule(span)
-            rules.remove(rule)
-
-    def _replace(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
-        rules[self._index(command, rules, span)] = command.rules[0]
-
-    def _index(self, command: Command, rules: list[Rule], span: Span | None) -> int:
-        at = int(command.argument) - 1
-        if at >= len(rules):
-            raise RuleError("Index of deletion too big", span)
-        return at
-
-    def _check(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
-        if not all(rule in rules for rule in command.rules):
-            self._no_rule(span)
-
-    def _no_rule(self, span: Span | None) -> NoReturn:
-        raise RuleError("Bad rule (does a matching rule exist in that chain?)", span)
-
-    # assert_valid_chain_name (iptables/xshared.c); lines `:NAME -` are not held to it.
-    def _new(self, command: Command, span: Span | None) -> None:
-        name = command.chain
-        if name[:1] in ("-", "!"):
-            raise RuleError(f"chain name not allowed to start with `{name[0]}'", span)
-        if REGISTRY.find_target(name, self.family) is not None:
-            raise RuleError("chain name may not clash with target name", span)
-        self.add_chain(name, span)
-
-    def _set_policy(self, command: Command, span: Span | None) -> None:
-        self.set_policy(command.chain, command.argument, Counters(), span)
-
-    def _flush(self, command: Command, span: Span | None) -> None:
-        for chain in self._named(command, span):
-            chain.rules.clear()
-
-    def _zero(self, command: Command, span: Span | None) -> None:
-        for chain in self._named(command, span):
-            chain.counters = Counters()
-            chain.rules[:] = [replace(rule, counters=Counters()) for rule in chain.rules]
-
-    def _remove(self, command: Command, span: Span | None) -> None:
-        wanted = [chain for chain in self._named(command, span) if chain.policy is None]
-        if command.chain and not wanted:
-            raise RuleError("Can't delete built-in chain", span)
-        used = {
-            rule.target.chain
-            for chain in self.chains.values()
-            for rule in chain.rules
-            if isinstance(rule.target, Jump)
-        }
-        for chain in wanted:
-            if chain.name in used:
-                raise RuleError("Can't delete chain with references left", span)
-            if chain.rules:
-                raise RuleError("Directory not empty", span)
-        for chain in wanted:
-            del self.chains[chain.name]
-
-    def _rename(self, command: Command, span: Span | None) -> None:
-        old = self.chain(command.chain, span)
-        if old.policy is not None:
-            raise RuleError("Can't rename built-in chain", span)
-        self.add_chain(command.argument, span)
-        self.chains[command.argument].rules = old.rules
-        del self.chains[command.chain]
-        for chain in self.chains.values():
-            chain.rules[:] = [_renamed(r, command.chain, command.argument) for r in chain.rules]
-
-    def _named(self, command: Command, span: Span | None) -> list[ChainDraft]:
-        return [self.chain(command.chain, span)] if command.chain else list(self.chains.values())
-
 
 def _encoded(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-def _renamed(rule: Rule, old: str, new: str) -> Rule:
-    if isinstance(rule.target, Jump) and rule.target.chain == old:
-        return replace(rule, target=Jump(new, rule.target.goto))
-    return rule
-
-
-_ACTIONS: dict[str, Callable[[TableDraft, Command, Span | None], None]] = {
-    "C": TableDraft._check,
-    "D": TableDraft._delete,
-    "E": TableDraft._rename,
-    "F": TableDraft._flush,
-    "I": TableDraft._insert,
-    "N": TableDraft._new,
-    "P": TableDraft._set_policy,
-    "R": TableDraft._replace,
-    "X": TableDraft._remove,
-    "Z": TableDraft._zero,
-}

@@ -61,6 +61,23 @@ LONG: dict[str, str] = {
 }
 
 
+#: What 1.8.11 calls an option in its messages (opt2name, iptables/xshared.c).
+NAMES: dict[str, str] = {
+    "n": "--numeric",
+    "s": "--source",
+    "d": "--destination",
+    "p": "--protocol",
+    "j": "--jump",
+    "v": "--verbose",
+    "x": "--exact",
+    "i": "--in-interface",
+    "o": "--out-interface",
+    "0": "--line-numbers",
+    "c": "--set-counters",
+    "f": "--fragments",
+}
+
+
 def find_option(name: str, extensions: Sequence[Any]) -> str | tuple[Any, Option] | None:
     """Resolve a long option name, dashes included.
 

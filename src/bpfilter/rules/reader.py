@@ -2,8 +2,8 @@
 
 Options come in any order, each taken by iptables itself or by the newest extension
 that has it; a protocol's match is loaded when an option needs it; `!` before an option
-inverts it. As older releases did, and today's no longer do, `!` is also taken between
-an option and its value.
+inverts it. In saved rules `!` is also taken between an option and its value, as older
+releases did, and today's no longer do.
 """
 
 from __future__ import annotations
@@ -19,33 +19,48 @@ from bpfilter.rules.draft import (
     Draft,
     Loaded,
 )
-from bpfilter.rules.getopt import SHORT, find_option
+from bpfilter.rules.getopt import NAMES, SHORT, find_option
 from bpfilter.rules.model import Counters, Family, Protocol
 from bpfilter.rules.registry import REGISTRY, Option, Use, Word
 from bpfilter.rules.values import scan_number, to_number
 from bpfilter.rules.words import byte_length
 
 COMMANDS = frozenset("ACDEFILNPRSXZ")
+#: Those whose chain may be left out.
+_ON_ALL = frozenset("FLSXZ")
+_NUMBERED = frozenset("DILRSZ")
 
 _SPACES = frozenset(" \t\n\v\f\r")
 # xtables_find_match's "ugly as hell" names.
 _MATCH_ALIASES = {"icmpv6": "icmp6", "ipv6-icmp": "icmp6"}
-_COMMAND_NEEDS = {"E": "a new name", "P": "a policy", "R": "a rule number"}
+_COMMAND_NEEDS = {
+    "E": "old-chain-name and new-chain-name",
+    "P": "a chain and a policy",
+    "R": "a rule number",
+}
 
 
 def read_words(
-    words: Sequence[Word], family: Family, counters: Counters | None = None
+    words: Sequence[Word],
+    family: Family,
+    counters: Counters | None = None,
+    *,
+    is_saved: bool = True,
 ) -> Draft | None:
     """Read a line; None if `-4` or `-6` says that it is for the other family's command.
 
+    `is_saved` lines are those of iptables-restore, which may not say `-t` nor `-w`.
     Raises: RuleSyntaxError, RuleError.
     """
-    return _Reader(words, family, counters).read()
+    return _Reader(words, family, counters, is_saved).read()
 
 
 class _Reader:
-    def __init__(self, words: Sequence[Word], family: Family, counters: Counters | None) -> None:
+    def __init__(
+        self, words: Sequence[Word], family: Family, counters: Counters | None, is_saved: bool
+    ) -> None:
         self.draft = Draft(words, family, counters)
+        self.is_saved = is_saved
         self.words = words
         self.family = family
         self.at = 0  # the next word
@@ -56,7 +71,7 @@ class _Reader:
         self.protocol_loaded = False
 
     def read(self) -> Draft | None:
-        while self.at < len(self.words):
+        while self.at < len(self.words) and not self.draft.invocation.asks:
             text = self.words[self.at].text
             self.option_at = self.at
             self.at += 1
@@ -70,6 +85,8 @@ class _Reader:
             if not (self._long(text) if text[1] == "-" else self._short(text)):
                 return None
             self.not_at = -1
+        if self.draft.invocation.asks:
+            return self.draft
         if not self.draft.letter:
             self.fail("no command specified")
         if self.not_at >= 0:
@@ -104,7 +121,7 @@ class _Reader:
                 continue
             rest = text[index + 1 :]
             if rest:
-                return self._own(letter, self._joined(letter, rest, text))
+                return self._own(letter, Word(rest, self.words[self.option_at].span))
             return self._own(letter, self._next(text) if kind == 1 else None)
         return True
 
@@ -118,17 +135,9 @@ class _Reader:
         kind = SHORT.get(found, 0)
         if kind == 0 and value is not None:
             self.fail(f'unknown option "{text}"')
-        if value is not None:
-            value = self._joined(found, joined, text)
-        elif kind == 1:
+        if value is None and kind == 1:
             value = self._next(text)
         return self._own(found, value)
-
-    # iptables 1.8.9 takes the whole word for these options' value: never what was meant.
-    def _joined(self, letter: str, value: str, text: str) -> Word:
-        if letter in "sdpioj":
-            self.fail(f"-{letter} takes its value as a word of its own, not as `{text}'")
-        return Word(value, self.words[self.option_at].span)
 
     def _next(self, text: str) -> Word:
         if self.at >= len(self.words):
@@ -146,7 +155,7 @@ class _Reader:
     # `--opt ! value`, the spelling before 1.4.3.
     def _inner_not(self, value: Word) -> Word:
         following = self.words[self.at].text if self.at < len(self.words) else "-"
-        if value.text != "!" or following[:1] in ("-", "!"):
+        if not self.is_saved or value.text != "!" or following[:1] in ("-", "!"):
             return value
         if self.not_at >= 0:
             self.fail("Multiple `!' flags not allowed", self.at - 1)
@@ -160,25 +169,29 @@ class _Reader:
             self._command(letter, value)
         elif letter in "46":
             return (letter == "4") == (self.family is Family.IPV4)
-        elif value is None:
+        elif letter in "fvnx0V":
             self._flag(letter)
-        elif letter in "sdpio":
+        elif value is not None and letter in "sdpio":
             self._condition(letter, value)
-        elif letter in "jg":
+        elif value is not None and letter in "jg":
             self._once("j", invertible=False)
             self._jump(value, goto=letter == "g")
-        elif letter == "m":
+        elif value is not None and letter == "m":
             if self.not_at >= 0:
                 self.fail("unexpected ! flag before --match", self.not_at)
             self._match(value)
-        elif letter == "c":
+        elif value is not None and letter == "c":
             self._once("c", invertible=False)
             self._set_counters(value)
-        elif letter == "t":
-            self.fail(f"The -t option cannot be used in {self.family.command}-restore.")
-        else:
-            self.fail(f"-{letter} has no meaning in a rule")
+        elif letter in "twW":
+            self._of_command_line(letter, value)
+        elif letter == "h":
+            self._help()
+        elif letter != "M":  # there is no module to load
+            self.fail(f'unknown option "-{letter}"')
         return True
+
+    # Options without a value: of the rule, or of how it is shown.
 
     def _flag(self, letter: str) -> None:
         if letter == "f":
@@ -186,19 +199,63 @@ class _Reader:
                 self.refuse("`-f' is not supported in IPv6, use -m frag instead")
             self._once("f")
             self.draft.fragment = self.not_at < 0
-        elif letter in "nx0":
-            self.fail(f"Illegal option `-{letter}' with this command")
-        elif letter != "v":
-            self.fail(f"-{letter} has no meaning in a rule")
-        elif self.not_at >= 0:
-            self.fail("cannot have ! before -v", self.not_at)
+            return
+        told = self.draft.invocation
+        if letter == "V":
+            if self.is_saved:
+                self.fail("-V has no meaning in a rule")
+            told.asks = "V"
+        elif letter == "v":
+            self._not_inverted("v")
+            told.verbose += 1
+        else:
+            self._once(letter, invertible=False)
+            told.numeric |= letter == "n"
+            told.exact |= letter == "x"
+            told.line_numbers |= letter == "0"
+
+    def _of_command_line(self, letter: str, value: Word | None) -> None:
+        command = f"{self.family.command}-restore"
+        told = self.draft.invocation
+        if self.is_saved:
+            if letter == "t":
+                self.fail(f"The -t option cannot be used in {command}.")
+            self.fail(f"You cannot use `-{letter}' from {command}")
+        if letter == "t":
+            assert value is not None  # it takes one
+            if self.not_at >= 0:
+                self.fail("unexpected ! flag before --table", self.not_at)
+            told.table = value.text
+            return
+        if value is None:
+            value = self._maybe_next()
+        number = None if value is None else scan_number(value.text)
+        if value is not None and (number is None or number[1]):
+            what = "wait seconds" if letter == "w" else "wait interval"
+            self.fail(f"{what} not numeric", self.at - 1)
+        if letter == "w":
+            told.wait_s = None if number is None else float(number[0])
+        else:
+            told.wait_interval = True
+
+    # `-p icmp -h` helps with icmp, too.
+    def _help(self) -> None:
+        if self.is_saved:
+            self.fail("-h has no meaning in a rule")
+        if self.protocol_text and not self.draft.matches:
+            self._find_protocol_match()
+        self.draft.invocation.asks = "h"
 
     def _once(self, letter: str, invertible: bool = True) -> None:
         if letter in self.draft.seen:
-            self.fail(f"multiple -{letter} flags not allowed")
-        if self.not_at >= 0 and not invertible:
-            self.fail(f"cannot have ! before -{letter}", self.not_at)
-        self.draft.seen.add(letter)
+            self.fail(f"multiple {NAMES[letter]} options not allowed")
+        if not invertible:
+            self._not_inverted(letter)
+        self.draft.seen[letter] = self.option_at
+
+    def _not_inverted(self, letter: str) -> None:
+        if self.not_at >= 0:
+            self.fail(f"cannot have ! before {NAMES[letter]}", self.not_at)
 
     def _condition(self, letter: str, value: Word) -> None:
         value = self._inner_not(value)
@@ -229,8 +286,8 @@ class _Reader:
             self.refuse("Empty interface is likely to be undesired", self.at - 1)
         if byte_length(value.text) > MAX_INTERFACE_BYTES:
             self.refuse(
-                f"interface name `{value.text}' must be shorter than IFNAMSIZ"
-                f" ({MAX_INTERFACE_BYTES})",
+                f"interface name `{value.text}' must be shorter than"
+                f" {MAX_INTERFACE_BYTES + 1} characters",
                 self.at - 1,
             )
 
@@ -239,13 +296,13 @@ class _Reader:
         if not comma:
             following = self._maybe_next()
             if following is None:
-                self.fail("-c requires packet and byte counter")
+                self.fail("--set-counters requires packet and byte counter")
             size = following.text
         numbers = []
         for what, text in (("packet", packets), ("byte", size)):
             found = scan_number(text)
             if found is None:
-                self.fail(f"-c {what} counter not numeric", self.at - 1)
+                self.fail(f"--set-counters {what} counter not numeric", self.at - 1)
             numbers.append(found[0])
         self.draft.counters = Counters(*numbers)
 
@@ -253,19 +310,26 @@ class _Reader:
         draft = self.draft
         if self.not_at >= 0:
             self.fail("unexpected '!' flag", self.not_at)
-        if draft.letter:
+        if draft.letter and not self._zeroes_too(letter):
             self.fail(f"Cannot use -{letter} with -{draft.letter}")
-        draft.letter = letter
         if value is None:
             value = self._maybe_next()
-        draft.chain = value.text if value is not None else ""
-        if byte_length(draft.chain) > MAX_NAME_BYTES:
+        if value is not None and byte_length(value.text) > MAX_NAME_BYTES:
             self.refuse(
-                f"chain name `{draft.chain}' too long (must be under {MAX_NAME_BYTES + 1} chars)",
+                f"chain name `{value.text}' too long (must be under {MAX_NAME_BYTES + 1} chars)",
                 self.at - 1,
             )
-        if letter in "DEIPR":
+        draft.letter = letter if draft.letter in ("", "Z") else draft.letter
+        draft.chain = value.text if value is not None else draft.chain
+        if letter in "EP" or (letter in _NUMBERED and value is not None):
             self._command_argument(letter)
+
+    # -L and -S go with -Z, in any order.
+    def _zeroes_too(self, letter: str) -> bool:
+        if {letter, self.draft.letter} not in ({"L", "Z"}, {"S", "Z"}):
+            return False
+        self.draft.zeroes = True
+        return True
 
     def _command_argument(self, letter: str) -> None:
         argument = self._maybe_next()
@@ -314,17 +378,20 @@ class _Reader:
     def _load_protocol_match(self, name: str, text: str) -> str | tuple[Any, Option]:
         found = None
         if self.protocol_text and not self.protocol_loaded:
-            number = to_number(self.protocol_text, 0, 255)
-            protocol = self.protocol_text if number is None else netdb.protocol_name(number)
-            match_name = _MATCH_ALIASES.get(protocol or "", protocol or "")
-            cls = REGISTRY.match(match_name, self.family)
-            if cls is not None:
-                self.protocol_loaded = True
-                self._load(cls, match_name, self.option_at)
-                found = find_option(name, self.classes)
+            self._find_protocol_match()
+            found = find_option(name, self.classes)
         if found is None:
             self.fail(f'unknown option "{text}"')
         return found
+
+    def _find_protocol_match(self) -> None:
+        number = to_number(self.protocol_text, 0, 255)
+        protocol = self.protocol_text if number is None else netdb.protocol_name(number)
+        match_name = _MATCH_ALIASES.get(protocol or "", protocol or "")
+        cls = REGISTRY.match(match_name, self.family)
+        if cls is not None:
+            self.protocol_loaded = True
+            self._load(cls, match_name, self.option_at)
 
     def _extension_option(self, cls: Any, option: Option, text: str, value: Word | None) -> None:
         loaded = self._owner(cls)
@@ -357,6 +424,7 @@ class _Reader:
         while len(values) < option.values:
             following = self._maybe_next()
             if following is None:
-                self.fail(f"{option.name} requires {option.values} args.")
+                number = {2: "two"}.get(option.values, option.values)
+                self.fail(f"{option.name} requires {number} args.")
             values.append(following)
         return tuple(values)

@@ -24,10 +24,10 @@ from bpfilter.rules.written import Written
 _USUAL_COMMENT = rb"""[\w-]+|"[\w-]*[^\w"'\\-][^"'\\]*\""""
 
 
-def write_columns(table: BulkTable) -> list[Written]:
+def write_columns(table: BulkTable, *, exact: bool = False) -> list[Written]:
     """Write a table's rules, as `write_table` does those of `BulkTable.table()`."""
     with uncollected():
-        lines = _Rewriter(table).lines()
+        lines = _Rewriter(table, exact).lines()
     counters = table.counters.ravel().tolist()
     starts = table.starts.tolist()
     return [
@@ -37,10 +37,10 @@ def write_columns(table: BulkTable) -> list[Written]:
 
 
 class _Rewriter:
-    def __init__(self, table: BulkTable) -> None:
+    def __init__(self, table: BulkTable, exact: bool) -> None:
         self.table = table
         self.texts = table.text.lines()
-        self.formatter = RuleFormatter(table.family)
+        self.formatter = RuleFormatter(table.family, exact=exact)
         self.comment = re.compile(_USUAL_COMMENT)
 
     def lines(self) -> list[str]:

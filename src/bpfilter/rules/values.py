@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from bpfilter.errors import RuleError
+from bpfilter.errors import RuleError, TableError
 from bpfilter.rules import netdb
 from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Context, Given, Use, Word
@@ -165,13 +165,14 @@ def need_protocol(given: Given, context: Context, owner: str, *numbers: int) -> 
     protocol = context.protocol
     if protocol is None or protocol.inverted or protocol.number not in numbers:
         names = ", ".join(netdb.protocol_name(number) or str(number) for number in numbers)
-        raise RuleError(f"{owner}: only valid with -p {names}", given.span)
+        raise TableError(TableError.INVALID, f"{owner}: only valid with -p {names}", given.span)
 
 
 def need_table(given: Given, context: Context, owner: str, *tables: str) -> None:
     """Refuse a rule outside `tables` (xt_check_match, xt_check_target)."""
     if context.table not in tables:
-        raise RuleError(
+        raise TableError(
+            TableError.INVALID,
             f'{owner}: only valid in the {" or ".join(tables)} table, not "{context.table}"',
             given.span,
         )
@@ -181,8 +182,10 @@ def need_chains(given: Given, context: Context, owner: str, *chains: str) -> Non
     """Refuse a rule in a base chain other than `chains`; user chains are not followed here."""
     base = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
     if context.chain in base and context.chain not in chains:
-        raise RuleError(
-            f'{owner}: only valid in {" and ".join(chains)}, not in "{context.chain}"', given.span
+        raise TableError(
+            TableError.INVALID,
+            f'{owner}: only valid in {" and ".join(chains)}, not in "{context.chain}"',
+            given.span,
         )
 
 

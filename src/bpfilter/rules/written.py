@@ -25,9 +25,14 @@ class Written:
         return zip(self.lines, self.counters[::2], self.counters[1::2], strict=True)
 
 
-def write_table(table: Table, family: Family, counters: bool = False) -> list[Written]:
-    """Write a table's rules; with `counters`, these are in the lines as well (`iptables -vS`)."""
-    formatter = RuleFormatter(family, counters)
+def write_table(
+    table: Table, family: Family, counters: bool = False, *, exact: bool = False
+) -> list[Written]:
+    """Write a table's rules; with `counters`, these are in the lines as well (`iptables -vS`).
+
+    `exact` is as for RuleFormatter.
+    """
+    formatter = RuleFormatter(family, counters, exact=exact)
     return [
         Written(
             chain,

@@ -77,7 +77,7 @@ def test_zero_and_policy() -> None:
     [
         ("-I INPUT 3", "Index of insertion too big"),
         ("-D INPUT 2", "Index of deletion too big"),
-        ("-R INPUT 2 -p 1", "Index of deletion too big"),
+        ("-R INPUT 2 -p 1", "Index of replacement too big"),
         ("-D INPUT -p 2", "does a matching rule exist"),
         ("-C INPUT -p 2", "does a matching rule exist"),
         ("-A INPUT -j OUTPUT", "`OUTPUT' is a built-in chain"),
@@ -88,7 +88,7 @@ def test_zero_and_policy() -> None:
         ("-N ACCEPT", "clash|already"),
         ("-N LOG", "may not clash with target name"),
         ("-N !x", "not allowed to start with `!'"),
-        ("-E a INPUT", "already exists"),
+        ("-E a INPUT", "File exists"),
         ("-E INPUT b", "Can't rename built-in chain"),
         ("-X INPUT", "Can't delete built-in chain"),
         ("-X a", "references left"),

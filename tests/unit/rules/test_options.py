@@ -102,12 +102,10 @@ def test_several_addresses_make_several_rules() -> None:
         ("-A INPUT -p gre --dport 22", "unknown option", "--dport"),
         ("-A INPUT -s", 'option "-s" requires an argument', "-s"),
         ("-A INPUT -p tcp --dport", 'option "--dport" requires an argument', "--dport"),
-        ("-A INPUT -ptcp", "word of its own", "-ptcp"),
-        ("-A INPUT --source=1.2.3.4", "word of its own", "--source=1.2.3.4"),
         ("-A INPUT --fragments=1", "unknown option", "--fragments=1"),
-        ("-A INPUT -s 1.2.3.4 -s 1.2.3.4", "multiple -s flags not allowed", "-s"),
-        ("-A INPUT -j DROP -g user", "multiple -j flags not allowed", "-g"),
-        ("-A INPUT ! -j DROP", "cannot have ! before -j", "!"),
+        ("-A INPUT -s 1.2.3.4 -s 1.2.3.4", "multiple --source options not allowed", "-s"),
+        ("-A INPUT -j DROP -g user", "multiple --jump options not allowed", "-g"),
+        ("-A INPUT ! -j DROP", "cannot have ! before --jump", "!"),
         ("-A INPUT ! -m tcp", "unexpected ! flag before --match", "!"),
         ("! -A INPUT", "unexpected '!' flag", "!"),
         ("-A INPUT ! ! -s 1.2.3.4", "multiple consecutive ! not allowed", "!"),
@@ -117,13 +115,17 @@ def test_several_addresses_make_several_rules() -> None:
         ("-j DROP", "no command specified", "-j"),
         ("-A INPUT -- x", "unknown arguments found", "x"),
         ("-A INPUT -t nat", "-t option cannot be used", "-t"),
-        ("-A INPUT -n", "Illegal option `-n' with this command", "-n"),
-        ("-A INPUT -c 5", "-c requires packet and byte counter", "-c"),
+        ("-A INPUT -n", "Illegal option `--numeric' with this command", "-n"),
+        ("-A INPUT -c 5", "--set-counters requires packet and byte counter", "-c"),
         ("-A INPUT -c x,5", "packet counter not numeric", "x,5"),
         ("-I INPUT x", "Invalid rule number `x'", "x"),
         ("-A INPUT -p tcp -m tcp --dport 1 --dport 2", "can only be used once", "--dport"),
         ("-A INPUT -m comment ! --comment x", "cannot be inverted", "--comment"),
-        ("-A INPUT -p tcp --tcp-flags SYN -j DROP", "--tcp-flags requires 2 args", "--tcp-flags"),
+        (
+            "-A INPUT -p tcp --tcp-flags SYN -j DROP",
+            "--tcp-flags requires two args",
+            "--tcp-flags",
+        ),
         ("-A INPUT -m comment", 'option "--comment" must be specified', "comment"),
     ],
 )
@@ -141,12 +143,12 @@ def test_syntax_errors(line: str, message: str, word: str) -> None:
     [
         ("-A INPUT -p nosuch", 'unknown protocol "nosuch" specified', "nosuch"),
         ("-A INPUT ! -p all", "rule would never match protocol", "all"),
-        ("-A INPUT -o eth0", "Can't use -o with INPUT", "eth0"),
-        ("-A OUTPUT -i eth0", "Can't use -i with OUTPUT", "eth0"),
+        ("-A INPUT -o eth0", "Can't use --out-interface with INPUT", "eth0"),
+        ("-A OUTPUT -i eth0", "Can't use --in-interface with OUTPUT", "eth0"),
         ('-A INPUT -i ""', "Empty interface", '""'),
         (
             "-A INPUT -i sixteencharacters",
-            "must be shorter than IFNAMSIZ (15)",
+            "must be shorter than 16 characters",
             "sixteencharacters",
         ),
         ("-A INPUT -m nosuch", "Couldn't load match `nosuch'", "nosuch"),
@@ -219,7 +221,7 @@ def test_other_commands() -> None:
     assert command("-P INPUT DROP") == Command("P", "INPUT", "DROP")
     assert command("-E old new") == Command("E", "old", "new")
     assert command("-F") == Command("F")
-    with pytest.raises(RuleSyntaxError, match="Illegal option `-s'"):
+    with pytest.raises(RuleSyntaxError, match="Illegal option `--source'"):
         command("-F INPUT -s 1.2.3.4")
 
 

@@ -123,7 +123,7 @@ def test_commands_other_than_append() -> None:
         ("*filter\n-A INPUT -j later\n:later -\nCOMMIT\n", "Couldn't load target `later'", "2:13"),
         ("*filter\n-A INPUT -j FORWARD\nCOMMIT\n", "`FORWARD' is a built-in chain", "2:1"),
         ("*filter\n[1:2] -A INPUT -x\nCOMMIT\n", "Illegal option", "2:16"),
-        ("*filter\n[1:2] -A INPUT -c 1 2\nCOMMIT\n", "multiple -c flags", "2:16"),
+        ("*filter\n[1:2] -A INPUT -c 1 2\nCOMMIT\n", "multiple --set-counters options", "2:16"),
         ("*filter\n-L\nCOMMIT\n", "-L cannot be used in a ruleset", "2:1"),
         ('*filter\n-A INPUT -m comment --comment "\nCOMMIT\n', "never closed", "2:31"),
         ("*filter\n-A INPUT \0\nCOMMIT\n", "this is not text", "2:10"),
