@@ -30,9 +30,9 @@ TABLE = "filter"
 class FilterTable:
     """The filter table of a family in this network namespace."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, firewall: Firewall | None = None) -> None:
         self.family = family
-        self.firewall = Firewall()
+        self.firewall = firewall or Firewall()
 
     @cached_property
     def config(self) -> Config:

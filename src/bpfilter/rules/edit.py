@@ -214,7 +214,8 @@ class ChainsDraft(Generic[R]):
         if command.chain and not wanted:
             raise TableError(TableError.INVALID, "Can't delete built-in chain", span)
         used = {self._jump(rule) for chain in self.chains.values() for rule in chain.rules}
-        for chain in wanted:
+        wanted.sort(key=lambda chain: _encoded(chain.name))
+        for chain in reversed(wanted):  # iptables tries all, and tells of the last one
             if chain.name in used:
                 raise TableError("Too many links", "Can't delete chain with references left", span)
             if chain.rules:
