@@ -54,9 +54,9 @@ def _processes(box: Sandbox) -> list[str]:
 
 
 def test_a_failed_command_tells_what_it_printed(root: Path) -> None:
-    with Lab() as lab, Sandbox.open(root, lab.firewall, Command.LEGACY) as box:
-        with pytest.raises(CommandError, match="exit 3\nthe reason"):
-            box.shell("echo the reason >&2; exit 3")
+    failing = pytest.raises(CommandError, match="exit 3\nthe reason")
+    with Lab() as lab, Sandbox.open(root, lab.firewall, Command.LEGACY) as box, failing:
+        box.shell("echo the reason >&2; exit 3")
 
 
 def test_our_rules_are_pinned_in_there_and_end_with_it(root: Path) -> None:

@@ -22,7 +22,6 @@ STEPS = (
     "ufw default reject incoming",
     "ufw --force delete deny 80",
     "ufw --force delete 1",
-    "ufw reload",
 )
 
 
