@@ -26,6 +26,12 @@ COMMANDS = {
     "clear": "take the rules out of force",
     "check": "tell what a ruleset does with a packet, offline",
     "confirm": "confirm an 'apply --confirm' from elsewhere",
+    "save": "write the rules of all tables to files",
+    "restore": "put saved rules back, as at boot",
+    "adopt": "take rules over from the kernel's own iptables",
+    "release": "give rules back to the kernel's own iptables",
+    "install": "put iptables-bpf beside the other iptables, and a boot service",
+    "uninstall": "take that away again",
 }
 
 _PLACE = r"^.*?:\d+:\d+: "

@@ -6,7 +6,8 @@ Steps of handing over, each of which may be the last that happens: this file is 
 kernel's tool gets the rules; ours are taken out of force. Of taking back: ours are put in
 force; the kernel's table is emptied; the file is removed. So a file beside rules of ours that
 are in force is what an interrupted command left: ours are whole, and the kernel's go
-(`settle`). No packet ever meets neither.
+(`settle`); beside what is left of rules of ours that are not, these go. No packet ever meets
+neither.
 """
 
 from __future__ import annotations
@@ -100,9 +101,13 @@ def take_back(
 
 def settle(store: Store, family: Family, empty: Emptier) -> None:
     """Undo what an interrupted command left; the caller holds the lock."""
-    if store.slot(family) and read(store, family) is not None:
+    if read(store, family) is None:
+        return
+    if store.slot(family):
         empty()
         remove(store, family)
+    elif store.was_in_force(family):
+        apply.clear(store, family)
 
 
 def write(store: Store, family: Family, delegated: Delegated) -> None:

@@ -240,6 +240,17 @@ class Firewall:
         with self._writing() as store:
             delegated.settle(store, family, empty)
 
+    def mark(self, family: Family, delegated: Delegated | None) -> None:
+        """Say that the kernel has a filter table, which it has; None: that it has not."""
+        from bpfilter.firewall import delegated as marks
+
+        with self._writing() as store:
+            if delegated is None:
+                marks.remove(store, family)
+            else:
+                marks.write(store, family, delegated)
+            store.forget()
+
     def zero(self, family: Family, chain: str = "", number: int = 0) -> None:
         """Set all counters of a family to zero, or a chain's, or one rule's (from 1).
 

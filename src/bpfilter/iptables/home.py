@@ -58,7 +58,7 @@ class FilterTable:
             self.firewall.revise(self.family, change, source=source)
         except RefusedError as refusal:
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
+            to = because_of(tool, refusal)
             self.firewall.hand_over(
                 self.family, change, to, lambda text: give(tool, self.family, text)
             )
@@ -73,7 +73,7 @@ class FilterTable:
                 self._give_whole(owner, given, counters)
                 return
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
+            to = because_of(tool, refusal)
 
             def give_whole(_: bytes) -> None:
                 self._give_whole(tool, given, counters)
@@ -93,7 +93,7 @@ class FilterTable:
         try:
             self.firewall.take_back(
                 self.family,
-                _with_counters(owner, self.family),
+                counted(owner, self.family),
                 f"{self.family.command}-{owner.kind}",
                 lambda: empty(owner, self.family),
             )
@@ -133,6 +133,11 @@ def saved(tool: KernelTool, family: Family) -> bytes:
     return _checked(tool, family, "save", ["-t", TABLE])
 
 
+def counted(tool: KernelTool, family: Family) -> bytes:
+    """Give the same with counters."""
+    return _checked(tool, family, "save", ["-c", "-t", TABLE])
+
+
 def give(tool: KernelTool, family: Family, text: bytes, words: list[str] | None = None) -> None:
     """Let the kernel have a filter table, `words` by default with its counters."""
     _checked(tool, family, "restore", ["-c"] if words is None else words, text)
@@ -152,11 +157,8 @@ def has_rules(text: bytes) -> bool:
     )
 
 
-def _with_counters(tool: KernelTool, family: Family) -> bytes:
-    return _checked(tool, family, "save", ["-c", "-t", TABLE])
-
-
-def _delegated(tool: KernelTool, refusal: RefusedError) -> Delegated:
+def because_of(tool: KernelTool, refusal: SourceError) -> Delegated:
+    """Say that a tool has the table, and which rule is why."""
     from bpfilter.firewall.delegated import Delegated
 
     line = "" if refusal.span is None else refusal.span.text
