@@ -87,7 +87,7 @@ class Namespace:
 
     @classmethod
     def existing(cls, name: str) -> Namespace:
-        """Take over a namespace that is there already."""
+        """Take over a namespace that is there already, by its name or the path of a file of it."""
         made = cls.__new__(cls)
         made.name = name
         return made

@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.vm.fetch import FetchError, find_image
+from tests.harness.debian import FetchError, cache_directory
+from tests.vm.fetch import find_image
 from tests.vm.guest import run_tests
 from tests.vm.kernels import BY_NAME, KERNELS, VmKernel
 from tests.vm.report import Outcome
@@ -31,12 +32,11 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     parser = argparse.ArgumentParser(
         prog="python -m tests.vm", description=(__doc__ or "").split(":")[0] + "."
     )
     parser.add_argument("kernels", metavar="KERNEL", nargs="*", help=f"of {', '.join(BY_NAME)}")
-    parser.add_argument("--cache", type=Path, default=home / "bpfilter-vm", metavar="DIR")
+    parser.add_argument("--cache", type=Path, default=cache_directory("vm"), metavar="DIR")
     parser.add_argument("--update", action="store_true", help="look for newer packages")
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="the most a kernel may take (default: 30)"

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.vm.kernels import KERNELS, VmKernel
+from tests.harness.debian import FetchError, find_mirror, run
+from tests.vm.kernels import VmKernel
 
 #: A kernel as young as this (seconds) is not looked for again.
 FRESH_S = 7 * 86400
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_RELEASES = {"stable", "testing", "unstable", *(kernel.name for kernel in KERNELS)}
 _PART = re.compile(r"\blinux-(?:image|binary|modules)-\d[\w.+~-]*")
-
-
-class FetchError(Exception):
-    """A kernel cannot be had; `str()` says why."""
 
 
 def find_image(kernel: VmKernel, cache: Path, *, update: bool = False) -> Path:
@@ -77,7 +72,7 @@ def _fetch(suite: str, home: Path) -> Path:
             work = Path(name)
             apt.run("apt-get", "download", *packages, directory=work)
             for package in work.glob("*.deb"):
-                _run(["dpkg-deb", "-x", package.name, "unpacked"], work)
+                run(["dpkg-deb", "-x", package.name, "unpacked"], work)
             for old in home.glob("[0-9]*"):
                 shutil.rmtree(old)
             (work / "unpacked").rename(done)
@@ -100,25 +95,11 @@ class _Apt:
         for part in ("lists/partial", "cache/archives/partial"):
             (directory / part).mkdir(parents=True, exist_ok=True)
         signed = f" signed-by={KEYRING}" if KEYRING.exists() else ""
-        source = f"deb [arch=amd64{signed}] {_mirror()} {suite} main\n"
+        source = f"deb [arch=amd64{signed}] {find_mirror()} {suite} main\n"
         (directory / "sources.list").write_text(source)
 
     def run(self, program: str, *words: str, directory: Path | None = None) -> str:
-        return _run([program, *self.options, "-q", *words], directory)
-
-
-def _mirror() -> str:
-    # Debian's own among apt's sources. Whose one is, its lists say; a machine on which
-    # `apt-get update` has not been run yet has none, and then the name must do.
-    for known in ([], ["--no-release-info"]):
-        form = ["--format", "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"]
-        listing = _run(["apt-get", "indextargets", *known, *form, "Created-By: Packages"])
-        for line in listing.splitlines():
-            uri, release, component, origin = line.split("|")
-            debian = origin == "Debian" if not known else release in _RELEASES
-            if debian and component == "main":
-                return uri
-    raise FetchError("there is no Debian mirror among apt's sources")
+        return run([program, *self.options, "-q", *words], directory)
 
 
 def _newest(home: Path) -> Path | None:
@@ -130,12 +111,3 @@ def _image_in(directory: Path) -> Path:
         for image in directory.glob(pattern):
             return image
     raise FetchError(f"there is no kernel in {directory}")
-
-
-def _run(command: list[str], directory: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no reason given"]
-        words = " ".join(word for word in command if not word.startswith("-o"))
-        raise FetchError(f"{words}: {said[-1]}")
-    return done.stdout

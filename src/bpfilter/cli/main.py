@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import TracebackType
 from typing import TYPE_CHECKING
 
-from bpfilter import __version__
+from bpfilter import __version__, process
 from bpfilter.errors import Error, KernelError, RuleSyntaxError, SourceError, VerifierError
 
 if TYPE_CHECKING:
@@ -101,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        process.reader_left()
         return 0
     except OSError as error:
         print(f"{_name()}: {error}", file=sys.stderr)
@@ -168,32 +164,5 @@ def _telling(error: Error, notes: list[str]) -> list[str]:
 
 def run() -> None:
     """Be the command."""
-    # A command is over before garbage matters; looking for it among a large ruleset's
-    # objects would take half of the time. Nor is it looked for at the end.
-    gc.disable()
-    sys.excepthook = _own_fault
-    if sys.stdout is not None:
-        # Rules go out byte for byte as they came in, whatever the locale; and all of them: the
-        # stream that PYTHONUNBUFFERED asks for loses what a pipe does not take at once.
-        sys.stdout = open(  # noqa: SIM115 - until the end
-            1, "w", encoding="utf-8", errors="surrogateescape", closefd=False
-        )
-    status = main()
-    gc.freeze()
-    sys.exit(status)
-
-
-def _own_fault(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    if os.environ.get("BPFILTER_TRACEBACK"):
-        sys.__excepthook__(kind, error, traceback)
-        return
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    at = f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}" if traceback else ""
-    print(
-        f"bpfilter: a bug in bpfilter: {kind.__name__}: {error}{at}; please report it with what "
-        "it prints under BPFILTER_TRACEBACK=1",
-        file=sys.stderr,
-    )
+    process.begin()
+    process.end(main())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from bpfilter.errors import RuleSyntaxError
 from bpfilter.rules import netdb
 from bpfilter.rules.address import format_saved
 from bpfilter.rules.assemble import assemble
-from bpfilter.rules.draft import Command
+from bpfilter.rules.draft import Command, Draft
 from bpfilter.rules.model import (
     Address,
     Counters,
@@ -31,11 +31,17 @@ class RuleParser:
     """Reads the command lines of one table.
 
     `chains` are those a rule may jump to, looked at anew for each rule; None takes any.
+    `look_up` puts addresses in the place of names, which otherwise are refused.
     """
 
     def __init__(
-        self, family: Family, table: str = "filter", chains: Container[str] | None = None
+        self,
+        family: Family,
+        table: str = "filter",
+        chains: Container[str] | None = None,
+        look_up: Callable[[Draft], None] | None = None,
     ) -> None:
+        self.look_up = look_up
         self.family = family
         self.table = table
         self.chains = chains
@@ -51,7 +57,11 @@ class RuleParser:
         Raises: RuleSyntaxError, RuleError, each with the place of the fault.
         """
         draft = read_words(words, self.family, counters)
-        return None if draft is None else assemble(draft, self.table, self.chains)
+        if draft is None:
+            return None
+        if self.look_up is not None:
+            self.look_up(draft)
+        return assemble(draft, self.table, self.chains)
 
     def parse_line(
         self, line: str, span: Span, offset: int = 0, counters: Counters | None = None

@@ -424,6 +424,7 @@ class _Reader:
         while len(values) < option.values:
             following = self._maybe_next()
             if following is None:
-                self.fail(f"{option.name} requires {option.values} args.")
+                number = {2: "two"}.get(option.values, option.values)
+                self.fail(f"{option.name} requires {number} args.")
             values.append(following)
         return tuple(values)

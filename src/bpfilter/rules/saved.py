@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleSyntaxError, SourceError
 from bpfilter.rules.check import check_table
-from bpfilter.rules.draft import Command
+from bpfilter.rules.draft import Command, Draft
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
 from bpfilter.rules.options import RuleParser
@@ -119,8 +120,99 @@ def format_chain(chain: Chain) -> str:
     return f":{chain.name} {chain.policy} [{chain.counters.packets}:{chain.counters.bytes}]"
 
 
+@dataclass(frozen=True, slots=True)
+class ChainLine:
+    """`:NAME POLICY [packets:bytes]`."""
+
+    name: str
+    policy: str
+    counters: Counters
+
+
+class SavedLines:
+    """Reads the lines of one table, with chains that rules may jump to; `name` is the file's.
+
+    Without `counted`, the counters before rules are read, and left. `look_up` is as for
+    RuleParser.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        table: str = "filter",
+        chains: Container[str] | None = None,
+        *,
+        counted: bool = True,
+        look_up: Callable[[Draft], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.counted = counted
+        self.parser = RuleParser(family, table, chains, look_up)
+
+    def read(self, line: str, number: int) -> ChainLine | Command | None:
+        """Read a line of a table; None for an empty one, a comment, or the other family's.
+
+        Raises: SourceError.
+        """
+        if not line or line[0] == "#":
+            if len(line) > MAX_LINE_BYTES:
+                self.check(line, number)
+            return None
+        if len(line) > MAX_LINE_BYTES or "\0" in line or not line.isascii():
+            self.check(line, number)
+        return self._chain(line, number) if line[0] == ":" else self.command(line, number)
+
+    def span(self, line: str, number: int, start: int = 0, end: int = 0) -> Span:
+        """Give a place in a line, by default all of it."""
+        return Span(self.name, number, start + 1, (end or len(line)) + 1, line)
+
+    def check(self, line: str, number: int) -> None:
+        """Refuse what is no line of text. Raises: RuleSyntaxError."""
+        if byte_length(line) > MAX_LINE_BYTES:
+            span = Span(self.name, number, 1, 2, line[:200])
+            raise RuleSyntaxError(f"a line may have {MAX_LINE_BYTES} bytes", span)
+        if line.isascii() and "\0" not in line:
+            return
+        found = re.search(_NOT_TEXT, line)
+        if found is not None:
+            span = self.span(line, number, found.start(), found.end())
+            raise RuleSyntaxError("this is not text", span)
+
+    def _chain(self, line: str, number: int) -> ChainLine:
+        words = _fields(line)
+        if not words:
+            raise RuleSyntaxError("chain name invalid", self.span(line, number))
+        if len(words) < 2:
+            raise RuleSyntaxError("policy invalid", self.span(line, number))
+        counters = _NO_COUNTERS
+        if len(words) > 2 and words[1] != "-" and words[2] != "[0:0]":
+            found = _counters_written().fullmatch(words[2])
+            if found is None:
+                message = f"invalid policy counters for chain '{words[0]}'"
+                raise RuleSyntaxError(message, self.span(line, number))
+            counters = Counters(int(found[1]), int(found[2]))
+        return ChainLine(words[0], words[1], counters)
+
+    def command(self, line: str, number: int) -> Command | None:
+        """Read a command, with counters or without; None if it is for the other family."""
+        counters, offset = self._rule_counters(line, number)
+        return self.parser.parse_line(
+            line, self.span(line, number), offset, counters if self.counted else None
+        )
+
+    def _rule_counters(self, line: str, number: int) -> tuple[Counters | None, int]:
+        if line[0] != "[":
+            return None, 0
+        found = _counters_written().match(line)
+        if found is None:
+            missing = "]" if "]" not in line else ":"
+            raise RuleSyntaxError(f"Bad line {number}: need {missing}", self.span(line, number))
+        return Counters(int(found[1]), int(found[2])), found.end()
+
+
 class SavedReader:
-    """Reads a ruleset line by line; `draft` is the table that is open."""
+    """Reads a ruleset line by line; `draft` is the table that is open, `lines` reads it."""
 
     def __init__(self, name: str, family: Family) -> None:
         self.name = name
@@ -128,29 +220,28 @@ class SavedReader:
         self.tables: dict[str, Table] = {}
         self.errors: list[SourceError] = []
         self.draft: TableDraft | None = None
-        self.parser = RuleParser(family)
+        self.lines = SavedLines(name, family)
         self.skipping = False  # inside a table whose name is unknown
 
     def line(self, line: str, number: int) -> None:
         """Take the next line, without its newline. Raises: SourceError."""
-        if not line or line[0] == "#":
-            if len(line) > MAX_LINE_BYTES:
-                self._check_line(line, number)
-            return
-        if len(line) > MAX_LINE_BYTES or "\0" in line or not line.isascii():
-            self._check_line(line, number)
         if self.draft is not None:
             if line == "COMMIT":
                 self._commit()
-            elif line[0] == ":":
-                self._chain(self.draft, line, number)
             else:
-                self._command(self.draft, line, number)
-        elif line[0] == "*":
+                self._take(self.draft, line, number)
+            return
+        if not line or line[0] == "#" or not line.isascii() or "\0" in line:
+            self.lines.check(line, number)
+        if not line or line[0] == "#":
+            return
+        if line[0] == "*":
             self._table(line, number)
         elif not self.skipping:
             raise RuleSyntaxError(
-                "no table is open here", self._span(line, number), "`*filter' or so comes first"
+                "no table is open here",
+                self.lines.span(line, number),
+                "`*filter' or so comes first",
             )
         elif line == "COMMIT":
             self.skipping = False
@@ -163,32 +254,18 @@ class SavedReader:
             RuleSyntaxError(f"COMMIT expected at line {number}", Span(self.name, number))
         )
 
-    def _span(self, line: str, number: int, start: int = 0, end: int = 0) -> Span:
-        return Span(self.name, number, start + 1, (end or len(line)) + 1, line)
-
-    def _check_line(self, line: str, number: int) -> None:
-        if byte_length(line) > MAX_LINE_BYTES:
-            span = Span(self.name, number, 1, 2, line[:200])
-            raise RuleSyntaxError(f"a line may have {MAX_LINE_BYTES} bytes", span)
-        if line.isascii() and "\0" not in line:
-            return
-        found = re.search(_NOT_TEXT, line)
-        if found is not None:
-            span = self._span(line, number, found.start(), found.end())
-            raise RuleSyntaxError("this is not text", span)
-
     def _table(self, line: str, number: int) -> None:
         words = _fields(line)
         if not words:
-            raise RuleSyntaxError("table name invalid", self._span(line, number))
+            raise RuleSyntaxError("table name invalid", self.lines.span(line, number))
         if words[0] not in TABLES:
             self.skipping = True
             start = line.index(words[0])
-            span = self._span(line, number, start, start + len(words[0]))
+            span = self.lines.span(line, number, start, start + len(words[0]))
             raise RuleSyntaxError(f"unable to initialize table '{words[0]}'", span)
         self.skipping = False
         self.draft = TableDraft(words[0], self.family)
-        self.parser = RuleParser(self.family, words[0], self.draft.chains)
+        self.lines = SavedLines(self.name, self.family, words[0], self.draft.chains)
 
     def _commit(self) -> None:
         self.errors += check_table(self.close())
@@ -205,47 +282,20 @@ class SavedReader:
         self.tables[table.name] = table
         return table
 
-    def _chain(self, draft: TableDraft, line: str, number: int) -> None:
-        words = _fields(line)
-        span = self._span(line, number)
-        if not words:
-            raise RuleSyntaxError("chain name invalid", span)
-        if len(words) < 2:
-            raise RuleSyntaxError("policy invalid", span)
-        name, policy = words[:2]
-        if name not in draft.chains or draft.chains[name].policy is None:
-            draft.add_chain(name, span)
-        if policy != "-":
-            draft.set_policy(name, policy, self._chain_counters(words, span), span)
-
-    def _chain_counters(self, words: list[str], span: Span) -> Counters:
-        if len(words) < 3:
-            return _NO_COUNTERS
-        if words[2] == "[0:0]":
-            return _NO_COUNTERS
-        found = _counters_written().fullmatch(words[2])
-        if found is None:
-            raise RuleSyntaxError(f"invalid policy counters for chain '{words[0]}'", span)
-        return Counters(int(found[1]), int(found[2]))
-
-    def _command(self, draft: TableDraft, line: str, number: int) -> None:
-        command = self.command(line, number)
-        if command is not None:
-            draft.apply(command, self._span(line, number))
+    def _take(self, draft: TableDraft, line: str, number: int) -> None:
+        found = self.lines.read(line, number)
+        if isinstance(found, ChainLine):
+            span = self.lines.span(line, number)
+            if found.name not in draft.chains or draft.chains[found.name].policy is None:
+                draft.add_chain(found.name, span)
+            if found.policy != "-":
+                draft.set_policy(found.name, found.policy, found.counters, span)
+        elif found is not None:
+            draft.apply(found, self.lines.span(line, number))
 
     def command(self, line: str, number: int) -> Command | None:
-        """Read a command, with counters or without; None if it is for the other family."""
-        counters, offset = self._rule_counters(line, number)
-        return self.parser.parse_line(line, self._span(line, number), offset, counters)
-
-    def _rule_counters(self, line: str, number: int) -> tuple[Counters | None, int]:
-        if line[0] != "[":
-            return None, 0
-        found = _counters_written().match(line)
-        if found is None:
-            missing = "]" if "]" not in line else ":"
-            raise RuleSyntaxError(f"Bad line {number}: need {missing}", self._span(line, number))
-        return Counters(int(found[1]), int(found[2])), found.end()
+        """Read a command of the open table; None if it is for the other family."""
+        return self.lines.command(line, number)
 
 
 # Compiled when first needed: mostly there are none.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.fetch import FetchError, find_image, kernel_packages
+from tests.harness.debian import FetchError
+from tests.vm.fetch import find_image, kernel_packages
 from tests.vm.kernels import VmKernel
 
 # As `apt-cache show` prints them, shortened.

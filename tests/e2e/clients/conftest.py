@@ -1,0 +1,73 @@
+"""Each client's play is performed under iptables-legacy and under the command on trial.
+
+BPFILTER_CLIENTS_COMMAND says which that is: `bpf`, ours, if nothing is said; `legacy`, which must
+pass whatever we do, or the test is at fault; `nft`, to see what differs between those two.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bpfilter.kernel import restrict
+from tests.e2e.clients.host import Play, View, command_on_trial, open_host
+from tests.harness.debian import FetchError
+from tests.harness.debian_root import find_root
+from tests.harness.sandbox import Command
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.clients)
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    if not restrict.read_facts().has(restrict.Capability.CAP_SYS_ADMIN):
+        pytest.skip("needs root on this machine")
+    try:
+        return find_root()
+    except FetchError as error:
+        pytest.fail(f"no Debian root to run clients in: {error}", pytrace=False)
+
+
+@pytest.fixture
+def judge(root: Path) -> Callable[[Play], None]:
+    """Give what performs a play under both and fails with the first view that differs."""
+
+    def perform(play: Play) -> None:
+        expected = _perform(play, root, Command.LEGACY)
+        seen = _perform(play, root, command_on_trial())
+        assert [view.step for view in seen] == [view.step for view in expected]
+        differing = [
+            text for pair in zip(expected, seen, strict=True) if (text := _difference(*pair))
+        ]
+        if differing:
+            pytest.fail("\n\n".join(differing), pytrace=False)
+
+    return perform
+
+
+def _perform(play: Play, root: Path, command: Command) -> list[View]:
+    with open_host(root, command) as host:
+        play(host)
+        return host.views
+
+
+def _difference(expected: View, seen: View) -> str:
+    return "\n".join(
+        difflib.unified_diff(
+            expected.lines(),
+            seen.lines(),
+            f"{expected.step}: iptables-legacy",
+            f"{seen.step}: {command_on_trial().value}",
+            lineterm="",
+            n=2,
+        )
+    )
