@@ -193,7 +193,7 @@ def test_a_change_made_meanwhile_is_not_lost(
     host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = ["-A INPUT -d 127.0.0.4/32 -j DROP", "-A INPUT -d 127.0.0.5/32 -j DROP"]
-    really = adopting.counted
+    really = home.counted
 
     def counted_late(tool: KernelTool, family: Family) -> bytes:
         if late:
@@ -211,7 +211,7 @@ def test_a_change_made_meanwhile_is_not_lost(
 def test_changes_without_end(
     host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = adopting.counted
+    really = home.counted
 
     def counted_late(tool: KernelTool, family: Family) -> bytes:
         host.iptables("nft", "-A INPUT -d 127.0.0.4/32 -j DROP")

@@ -43,9 +43,10 @@ ALLOWED: dict[str, set[str]] = {
     "compiler": COMPILING,
     "simulate": COMPILING,
     "firewall": COMPILING | {"bpf", "kernel"},
-    "iptables": PURE_RULES | {"compiler", "firewall", "kernel"},
+    "process": set(),
+    "iptables": PURE_RULES | {"compiler", "firewall", "kernel", "process"},
     # `__init__` is the package itself: it names what is public, imports it when it is used.
-    "cli": PURE_RULES | {"compiler", "simulate", "firewall", "iptables", "__init__"},
+    "cli": PURE_RULES | {"compiler", "simulate", "firewall", "iptables", "process", "__init__"},
     "__init__": {"rules", "firewall", "simulate"},
 }
 
