@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
 from bpfilter.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EPILOG = """\
 Makes links iptables-bpf, iptables-bpf-save, iptables-bpf-restore and the same for ip6tables,
@@ -74,6 +77,8 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 
 def root_of(args: argparse.Namespace) -> Path:
     """Raises: UsageError."""
+    from pathlib import Path
+
     root = Path(args.root).absolute()
     if not root.is_dir():
         raise UsageError(f"{root} is no directory")
@@ -81,6 +86,8 @@ def root_of(args: argparse.Namespace) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
     from bpfilter.iptables.install import Plan, install
 
     scripts = str(Path(args.scripts)) if args.scripts else str(_own_directory())
@@ -99,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
 # Beside a script that was started by its link, and not where a link to it is.
 def _own_directory() -> Path:
+    from pathlib import Path
+
     return Path(sys.argv[0]).resolve().parent
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
@@ -12,6 +11,7 @@ from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,8 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 def places(words: list[str], family: Family | None) -> Mapping[Family, Path]:
     """Give the file of each family that is asked for. Raises: UsageError."""
+    from pathlib import Path
+
     from bpfilter.iptables.kept import DIRECTORY, NAMES
 
     families = [family] if family else common.FAMILIES

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
@@ -14,6 +13,8 @@ from bpfilter.errors import Error
 from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bpfilter.iptables.kept import Kept
 
 EPILOG = """\

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from bpfilter.cli import common
 from bpfilter.cli.install import add_root, root_of
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if Installed.read(root) is None:
         print("bpfilter: nothing that 'bpfilter install' made is here", file=sys.stderr)
         return 0
-    if root == Path("/"):
+    if str(root) == "/":
         _let_go_of_rules(args)
     uninstall(root, print, dry_run=args.dry_run)
     if args.dry_run:
