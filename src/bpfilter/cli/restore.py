@@ -43,6 +43,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_places(parser)
     common.add_family(parser, "only")
+    common.add_netns(parser)
     common.add_wait(parser)
     parser.add_argument(
         "--boot", action="store_true", help="as the boot service: see boot-failure above"
@@ -54,14 +55,19 @@ def run(args: argparse.Namespace) -> int:
     from bpfilter.firewall.live import Firewall
 
     chosen = places(args.places, args.family)
-    if args.boot:
-        return _boot(chosen, args.wait)
-    Firewall().kernel.require_privileges("change the firewall")
+    kernel = Firewall().kernel
+    with kernel.in_netns(args.netns):
+        if args.boot:
+            return _boot(chosen, args.wait)
+        kernel.require_privileges("change the firewall")
+        return _restore(chosen, args.wait)
+
+
+def _restore(chosen: Mapping[Family, Path], wait_s: float) -> int:
     from bpfilter.iptables.kept import restore
 
     every = [_read(family, path) for family, path in chosen.items()]  # before any is in force
-    statuses = [restore(each, args.wait) for each in every]
-    return max(statuses)
+    return max(restore(each, wait_s) for each in every)
 
 
 def _read(family: Family, path: Path) -> Kept:
@@ -113,7 +119,7 @@ def _close(family: Family) -> None:
 
     by = close(family)
     print(
-        f"bpfilter: {common.family_name(family)} is closed but for loopback, by {by}: its saved "
-        "rules are not in force, and /etc/bpfilter.conf says boot-failure = closed",
+        f"bpfilter: {common.family_name(family)} is closed but for loopback, by {by}, because "
+        "its saved rules are not in force (boot-failure in /etc/bpfilter.conf)",
         file=sys.stderr,
     )

@@ -24,6 +24,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_places(parser)
     common.add_family(parser, "only")
+    common.add_netns(parser)
     common.add_wait(parser)
     parser.add_argument("-c", "--counters", action="store_true", help="with all rules' counters")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was written")
@@ -34,9 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from bpfilter.firewall.live import Firewall
     from bpfilter.iptables.kept import save
 
-    Firewall().kernel.require_privileges("read the firewall")
     chosen = places(args.places, args.family)
-    save(chosen, counters=args.counters, wait_s=args.wait)
+    kernel = Firewall().kernel
+    kernel.require_privileges("read the firewall")
+    with kernel.in_netns(args.netns):
+        save(chosen, counters=args.counters, wait_s=args.wait)
     if args.verbose:
         for path in chosen.values():
             print(path)
