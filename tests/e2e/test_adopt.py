@@ -6,12 +6,14 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bpfilter import Family, Firewall
+from bpfilter import Counters, Family, Firewall
 from bpfilter.cli.main import main
 from bpfilter.errors import Error, StateError, ToolError
+from bpfilter.firewall.generation import Generation
 from bpfilter.iptables import adopt as adopting
 from bpfilter.iptables import home
 from bpfilter.iptables.adopt import Adopted, adopt, settle
@@ -206,6 +208,40 @@ def test_a_change_made_meanwhile_is_not_lost(
     assert not host.rules("nft")
     assert not reached(host.namespace, "127.0.0.2", "127.0.0.4", "127.0.0.5")
     assert firewall.delegated(Family.IPV4) is None
+
+
+@BOTH
+def test_packets_meanwhile_are_counted(
+    host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Those that pass after the rules were read, and before they are in force as eBPF."""
+    host.iptables(kind, "-A INPUT -d 127.0.0.3", DROP, "-A OUTPUT -d 127.0.0.3", "-P OUTPUT DROP")
+    host.iptables(kind, "-A OUTPUT -j ACCEPT", "-A INPUT -m conntrack --ctstate NEW")
+    send = ["127.0.0.2", "127.0.0.3"] * 3
+    reached(host.namespace, *send)
+    take_back = Firewall.take_back
+
+    def later(firewall: Firewall, *words: Any) -> Generation:
+        reached(host.namespace, *send)
+        return take_back(firewall, *words)
+
+    def while_both(tool: KernelTool, family: Family) -> bytes:
+        reached(host.namespace, "127.0.0.3")
+        return home.counted(tool, family)
+
+    monkeypatch.setattr(Firewall, "take_back", later)
+    monkeypatch.setattr(adopting, "counted", while_both)
+    host.adopt()
+    reached(host.namespace, *send)
+    found = firewall.table(Family.IPV4)
+    assert found is not None
+    counts = {
+        name: [rule.counters.packets for rule in found.chain(name).rules]
+        for name in ("INPUT", "OUTPUT")
+    }
+    assert counts == {"INPUT": [10, 9, 10], "OUTPUT": [10, 19]}
+    if kind == "legacy":  # nf_tables counts no packets by policies
+        assert found.chain("INPUT").counters == Counters(10, 290)
 
 
 def test_changes_without_end(

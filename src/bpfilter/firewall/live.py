@@ -225,13 +225,18 @@ class Firewall:
             delegated.hand_over(store, family, change, to, give)
 
     def take_back(
-        self, family: Family, text: bytes, source: str, empty: Callable[[], None]
+        self,
+        family: Family,
+        text: bytes,
+        source: str,
+        empty: Callable[[], None],
+        again: Callable[[], bytes] | None = None,
     ) -> Generation:
         """Put in force what the kernel has; see firewall.delegated.take_back."""
         from bpfilter.firewall import delegated
 
         with self._writing() as store:
-            return delegated.take_back(store, family, text, source, empty)
+            return delegated.take_back(store, family, text, source, empty, again)
 
     def settle(self, family: Family, empty: Callable[[], None]) -> None:
         """Undo what an interrupted hand-over left; see firewall.delegated.settle."""

@@ -9,7 +9,7 @@ makes meanwhile is looked for, and taken over as well, before anything is cleare
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import BusyError, Error, SourceError, StateError, ToolError
@@ -109,7 +109,13 @@ def _switch(firewall: Firewall, family: Family, tool: KernelTool, text: bytes) -
     source = f"{family.command}-{tool.kind}"
     for _ in range(TRIES):
         try:
-            firewall.take_back(family, text, source, _emptier(tool, family, text))
+            firewall.take_back(
+                family,
+                text,
+                source,
+                partial(empty, tool, family),
+                partial(_unchanged, tool, family, text),
+            )
         except _Changed as changed:
             text = changed.text
         else:
@@ -134,14 +140,11 @@ class _Changed(Error):
         self.text = text
 
 
-def _emptier(tool: KernelTool, family: Family, text: bytes) -> Callable[[], None]:
-    def run() -> None:
-        now = counted(tool, family)
-        if plain(now) != plain(text):
-            raise _Changed(now)
-        empty(tool, family)
-
-    return run
+def _unchanged(tool: KernelTool, family: Family, text: bytes) -> bytes:
+    now = counted(tool, family)
+    if plain(now) != plain(text):
+        raise _Changed(now)
+    return now
 
 
 def settle(firewall: Firewall, family: Family) -> str:

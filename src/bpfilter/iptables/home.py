@@ -96,6 +96,7 @@ class FilterTable:
                 counted(owner, self.family),
                 f"{self.family.command}-{owner.kind}",
                 lambda: empty(owner, self.family),
+                lambda: counted(owner, self.family),
             )
         except (RefusedError, SourceError):
             return
