@@ -12,7 +12,7 @@ import pytest
 
 from bpfilter import Counters, Family, Firewall
 from bpfilter.cli.main import main
-from bpfilter.errors import Error, StateError, ToolError
+from bpfilter.errors import BusyError, Error, KernelError, StateError, ToolError
 from bpfilter.firewall.generation import Generation
 from bpfilter.iptables import adopt as adopting
 from bpfilter.iptables import home
@@ -262,23 +262,70 @@ def test_changes_without_end(
     assert firewall.delegated(Family.IPV4) is None
 
 
-@pytest.mark.parametrize("cleared", [False, True])
-def test_clearing_fails(
-    host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch, cleared: bool
-) -> None:
-    def fail(tool: KernelTool, family: Family) -> None:
-        if cleared:
-            home.empty(tool, family)
-        raise ToolError("made to fail")
+class UnableKernel(LinuxKernel):
+    """Fails to delete the table, or does it and fails then."""
 
+    def __init__(self, cleared: bool) -> None:
+        self.cleared = cleared
+
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        if self.cleared:
+            super().delete_nft_table(family, name, generation)
+        raise KernelError("made to fail", errno.ENOSPC)
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_clearing_fails(host: Host, firewall: Firewall, cleared: bool) -> None:
     host.iptables("nft", DROP)
-    monkeypatch.setattr(adopting, "empty", fail)
-    with pytest.raises(ToolError, match="made to fail"):
-        host.adopt()
+    with pytest.raises(KernelError, match="made to fail"):
+        host.adopt(kernel=UnableKernel(cleared))
     assert host.drops()
     assert firewall.delegated(Family.IPV4) is None
     assert (firewall.table(Family.IPV4) is not None) is cleared
     assert len(host.rules("nft")) == (not cleared)
+
+
+def test_clearing_fails_in_legacy(
+    host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(tool: KernelTool, family: Family) -> None:
+        raise ToolError("made to fail")
+
+    host.iptables("legacy", DROP)
+    monkeypatch.setattr(adopting, "empty", fail)
+    with pytest.raises(ToolError, match="made to fail"):
+        host.adopt()
+    assert host.drops()
+    assert firewall.table(Family.IPV4) is None
+
+
+class LateKernel(LinuxKernel):
+    """Lets others change nf_tables right before the table is deleted."""
+
+    def __init__(self, host: Host, *late: str) -> None:
+        self.host = host
+        self.late = list(late)
+
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        if self.late:
+            self.host.iptables("nft", self.late.pop())
+        return super().delete_nft_table(family, name, generation)
+
+
+def test_a_change_at_the_last_moment_is_not_lost(host: Host, firewall: Firewall) -> None:
+    late = ["-A INPUT -d 127.0.0.4/32 -j DROP", "-t nat -A OUTPUT -d 127.0.0.9 -j ACCEPT"]
+    host.iptables("nft", DROP)
+    host.adopt(kernel=LateKernel(host, *late))
+    assert not host.rules("nft")
+    assert not reached(host.namespace, "127.0.0.2", "127.0.0.4")
+    assert "127.0.0.9" in host.namespace.run("iptables-nft-save", "-t", "nat")
+    firewall.clear(Family.IPV4)
+    host.iptables("nft", DROP)
+    busy = LateKernel(host, *["-t nat -Z OUTPUT", "-t nat -A OUTPUT"] * 100)
+    with pytest.raises(BusyError, match="keeps changing nf_tables; nothing was taken over"):
+        host.adopt(kernel=busy)
+    assert len(host.rules("nft")) == 1
+    assert firewall.table(Family.IPV4) is None
 
 
 @pytest.mark.slow

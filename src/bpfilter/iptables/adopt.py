@@ -4,12 +4,11 @@
 
 Killed anywhere, what is left is the kernel's, said to be so, or both, which the next command
 that changes rules tidies up. The tools of nf_tables take no lock, so a change that one of them
-makes meanwhile is looked for, and taken over as well, before anything is cleared.
+makes meanwhile is looked for, and taken over as well; and what is cleared is cleared only if
+nothing has changed since.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import BusyError, Error, SourceError, StateError, ToolError
@@ -17,12 +16,16 @@ from bpfilter.firewall.delegated import Delegated
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.live import Firewall
 from bpfilter.iptables.found import KINDS, Found, filter_rules, plain
-from bpfilter.iptables.home import FilterTable, because_of, counted, empty
+from bpfilter.iptables.home import TABLE, FilterTable, because_of, counted, empty
 from bpfilter.iptables.kernel_tool import KernelTool
+from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import Family
 
 #: How often rules are read again that others keep changing.
 TRIES = 5
+#: How often the same for changes of other tables.
+_OTHER_CHANGES = 50
+_NOTHING = "nothing was taken over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +111,14 @@ def _take(firewall: Firewall, family: Family, found: Found) -> None:
 def _switch(firewall: Firewall, family: Family, tool: KernelTool, text: bytes) -> None:
     source = f"{family.command}-{tool.kind}"
     for _ in range(TRIES):
+        old = _Old(firewall.kernel, tool, family, text)
         try:
-            firewall.take_back(
-                family,
-                text,
-                source,
-                partial(empty, tool, family),
-                partial(_unchanged, tool, family, text),
-            )
+            firewall.take_back(family, text, source, old.clear, old.read_again)
         except _Changed as changed:
             text = changed.text
         else:
             return
-    raise BusyError(f"somebody keeps changing the rules of {source}; nothing was taken over")
+    raise BusyError(f"somebody keeps changing the rules of {source}; {_NOTHING}")
 
 
 # Ours go only while the kernel's are there: the fault may have come after they were cleared.
@@ -140,11 +138,35 @@ class _Changed(Error):
         self.text = text
 
 
-def _unchanged(tool: KernelTool, family: Family, text: bytes) -> bytes:
-    now = counted(tool, family)
-    if plain(now) != plain(text):
-        raise _Changed(now)
-    return now
+class _Old:
+    """The kernel's table as it was read; what was changed since is not thrown away."""
+
+    def __init__(self, kernel: Kernel, tool: KernelTool, family: Family, text: bytes) -> None:
+        self.kernel = kernel
+        self.tool = tool
+        self.family = family
+        self.text = text
+        self.generation = 0
+
+    def read_again(self) -> bytes:
+        """Raises: _Changed."""
+        if self.tool.kind == "nft":
+            self.generation = self.kernel.nft_generation()
+        now = counted(self.tool, self.family)
+        if plain(now) != plain(self.text):
+            raise _Changed(now)
+        return now
+
+    def clear(self) -> None:
+        """Clear it if it is as it was when it was read again. Raises: _Changed, BusyError."""
+        if self.tool.kind != "nft":  # which has no lock
+            empty(self.tool, self.family)
+            return
+        for _ in range(_OTHER_CHANGES):
+            if self.kernel.delete_nft_table(self.family, TABLE, self.generation):
+                return
+            self.read_again()
+        raise BusyError(f"somebody keeps changing nf_tables; {_NOTHING}")
 
 
 def settle(firewall: Firewall, family: Family) -> str:
