@@ -13,6 +13,7 @@ import pytest
 
 from bpfilter import Family, Firewall, parse_saved
 from tests.harness.engines import legacy_command, legacy_restore
+from tests.harness.legacy import renewed
 from tests.harness.netns import Namespace
 from tests.harness.waiting import wait_until
 
@@ -104,10 +105,10 @@ def test_lists_what_iptables_lists(
         (["list", "-v"], ["-nvL", "-x"]),
         (["list", "-v", "INPUT", "--line-numbers"], ["-nvL", "INPUT", "-x", "--line-numbers"]),
     ):
-        assert run(*ours, family).stdout == namespace.run(judge, *theirs)
+        assert run(*ours, family).stdout == renewed(namespace.run(judge, *theirs))
     saved = namespace.run(legacy_command(version, "-save"), "-c")
     plain = "".join(line for line in saved.splitlines(True) if not line.startswith("#"))
-    assert run("list", "--save", family).stdout == plain
+    assert run("list", "--save", family).stdout == renewed(plain)
     assert "[0:0] -A INPUT" not in plain.splitlines()[5]  # there was traffic to count
     for each in (4, 6):
         legacy_restore(namespace, each, f"*filter\n{CHAINS}COMMIT\n".replace("DROP", "ACCEPT"))

@@ -16,6 +16,7 @@ import pytest
 from pyroute2.ipset import IPSet
 
 from bpfilter.rules.model import Family
+from tests.harness.legacy import IS_OLD
 from tests.harness.netns import Namespace
 from tests.unit.ext.placed import FILES, Place, PlacedSpelling, read_placed
 from tests.unit.ext.support import V4, V6
@@ -35,7 +36,11 @@ ANYWHERE = {V4: f"{'0.0.0.0/0':20} {'0.0.0.0/0':20}", V6: f"{'::/0':20} {'::/0':
 
 
 def at(place: Place, *, accepted: bool) -> list[PlacedSpelling]:
-    return [s for s in SPELLINGS if s.place == place and (s.saved is not None) is accepted]
+    return [
+        s
+        for s in SPELLINGS
+        if s.place == place and (s.saved is not None) is accepted and not (s.newly and IS_OLD)
+    ]
 
 
 def restore(judge: Namespace, place: Place, rules: list[str]) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from bpfilter.rules import saved
-from bpfilter.rules.listing import list_rules, list_table
+from bpfilter.rules.listing import Form, list_rules, list_table
 from bpfilter.rules.model import Family, Ruleset, Table
 from bpfilter.rules.saved import format_saved, parse_saved, read_saved
 from bpfilter.rules.written import write_table
+from tests.harness.legacy import renewed
 from tests.harness.netns import Namespace
 from tests.unit.rulesets import RealRuleset, rulesets
 
@@ -61,23 +62,39 @@ class Judge:
 
     def saved(self, table: str) -> str:
         text = self.namespace.run(f"{self.command}-save", "-c", "-t", table)
-        return "".join(line for line in text.splitlines(keepends=True) if line[0] != "#")
+        return renewed("".join(line for line in text.splitlines(keepends=True) if line[0] != "#"))
 
     def shown(self, table: str, *options: str) -> str:
-        return self.namespace.run(self.command, "-t", table, *options)
+        return renewed(self.namespace.run(self.command, "-t", table, *options))
 
 
 def agree(judge: Judge, table: Table, family: Family) -> None:
     one = Ruleset(family, (table,))
     assert format_saved(one, counters=True) == judge.saved(table.name)
-    assert list_rules(write_table(table, family)) == judge.shown(table.name, "-S")
-    counted = write_table(table, family, counters=True)
-    assert list_rules(counted, counters=True) == judge.shown(table.name, "-vS")
-    assert list_table(table, family, exact=True) == judge.shown(table.name, "-nvxL")
-    assert list_table(table, family) == judge.shown(table.name, "-nvL")
-    assert list_table(table, family, verbose=False, line_numbers=True) == judge.shown(
-        table.name, "-nL", "--line-numbers"
-    )
+    plain = list_rules(write_table(table, family))
+    assert plain == judge.shown(table.name, "-S")
+    counted = list_rules(write_table(table, family, counters=True), counters=True)
+    assert counted == judge.shown(table.name, "-vS")
+    for form, *options in (
+        (Form(exact=True), "-nvxL"),
+        (Form(), "-nvL"),
+        (Form(verbose=False, line_numbers=True), "-nL", "--line-numbers"),
+    ):
+        assert list_table(table, family, form=form) == judge.shown(table.name, *options)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_one_rule(number: int, namespace: Namespace) -> None:
+    text = SPELLINGS[Family.IPV4]
+    judge = Judge(namespace, Family.IPV4)
+    judge.load(text)
+    (table,) = parse_saved(text, "file", Family.IPV4).tables
+    written = write_table(table, Family.IPV4)
+    shown = judge.shown("filter", "-S", "INPUT", str(number))
+    assert list_rules(written, "INPUT", number) == shown
+    form = Form(exact=True, line_numbers=True)
+    listed = list_table(table, Family.IPV4, "INPUT", number, form=form)
+    assert listed == judge.shown("filter", "-nvxL", "INPUT", str(number), "--line-numbers")
 
 
 @pytest.mark.parametrize("ruleset", rulesets(), ids=str)

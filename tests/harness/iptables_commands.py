@@ -1,7 +1,7 @@
-"""Commands of iptables at random, done by iptables-bpf and by the kernel's iptables alike.
+"""Commands of iptables, done by iptables-bpf and by iptables-legacy 1.8.11 alike.
 
-Both have their rules in one namespace, where packets meet ours first. No rule drops, so that
-both count the same packets.
+Both have their rules in one namespace, where packets meet ours first. The rules drawn here
+drop nothing, so that both count the same packets.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import os
 import random
 import socket
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bpfilter.iptables import program
 from tests.harness.netns import Namespace
+from tests.harness.sandbox import ENVIRONMENT, Sandbox
 
 CHAINS = ("INPUT", "OUTPUT", "FORWARD")
 OWN = ("one", "two", "three", "a-longer-name")
@@ -33,17 +36,18 @@ class Said:
 
 
 class Commands:
-    """`name` is iptables or ip6tables."""
+    """`name` is iptables or ip6tables; `judge` is a sandbox in the same namespace."""
 
-    def __init__(self, namespace: Namespace, name: str, lock: Path) -> None:
+    def __init__(self, namespace: Namespace, name: str, judge: Sandbox, lock: Path) -> None:
         self.namespace = namespace
         self.name = name
+        self.judge = judge
         self.lock = lock
 
     def ours(self, *words: str, verb: str = "", stdin: str = "") -> Said:
         """Do it by iptables-bpf, in this process."""
         name = f"{self.name}-{verb}" if verb else self.name
-        out, err = io.StringIO(), io.StringIO()
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
         before = os.environ.get("XTABLES_LOCKFILE")
         os.environ["XTABLES_LOCKFILE"] = str(self.lock)
         feeding = contextlib.nullcontext() if verb != "restore" else _stdin(stdin)
@@ -60,20 +64,29 @@ class Commands:
                 del os.environ["XTABLES_LOCKFILE"]
             else:
                 os.environ["XTABLES_LOCKFILE"] = before
-        return Said(status, out.getvalue(), err.getvalue())
+        out.seek(0)
+        return Said(status, out.read(), err.getvalue())
 
     def theirs(self, *words: str, verb: str = "", stdin: str = "") -> Said:
         """Do it by iptables-legacy."""
         name = "-".join([self.name, "legacy", *([verb] if verb else [])])
         done = subprocess.run(
-            ["nsenter", f"--net={self.namespace.path}", name, *words],
+            self.judge.words(name, *words),
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "XTABLES_LOCKFILE": str(self.lock)},
+            env=ENVIRONMENT,
         )
         return Said(done.returncode, done.stdout, done.stderr)
+
+    def saved(self) -> tuple[str, str]:
+        """Give what iptables-save -c prints of the filter table, ours and theirs, less comments."""
+        both = (side("-c", "-t", "filter", verb="save") for side in (self.ours, self.theirs))
+        first, second = (
+            "\n".join(line for line in said.output.split("\n") if line[:1] != "#") for said in both
+        )
+        return first, second
 
     def send(self, seed: int, packets: int = 20) -> None:
         """Send datagrams to a few ports of this host."""
@@ -87,9 +100,7 @@ class Commands:
 
 
 @contextlib.contextmanager
-def _stdin(text: str):  # type: ignore[no-untyped-def]
-    import sys
-
+def _stdin(text: str) -> Iterator[None]:
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
     try:

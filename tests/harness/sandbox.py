@@ -152,7 +152,8 @@ class Sandbox:
                 lines.append(f"ln -sfn {there} /etc/alternatives/{family}{suffix}")
         self.shell("\n".join(lines))
 
-    def _entered(self, words: tuple[str, ...]) -> list[str]:
+    def words(self, *words: str) -> list[str]:
+        """Give the words of a command out here that runs one in there."""
         return ["nsenter", f"--target={self.pid}", "--all", "--", *words]
 
     def run(
@@ -165,7 +166,7 @@ class Sandbox:
     ) -> str:
         """Run a command and give what it printed; `status` None takes any exit status."""
         done = subprocess.run(
-            self._entered(words),
+            self.words(*words),
             input=stdin or "",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,7 +186,7 @@ class Sandbox:
         """Start a command that stays; what it prints goes to a file in the sandbox."""
         line = 'log=$1; shift; exec "$@" > "$log" 2>&1 < /dev/null'
         started = subprocess.Popen(
-            self._entered(("sh", "-c", line, "sh", log, *words)), text=True, env=ENVIRONMENT
+            self.words("sh", "-c", line, "sh", log, *words), text=True, env=ENVIRONMENT
         )
         self._daemons.append(started)
         return started

@@ -7,7 +7,6 @@ status 1 if anything failed, or if a kernel could not be had or booted.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time

@@ -59,8 +59,7 @@ GET_GENERATION = message(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, 0)
 def delete_table(family: int, name: str, generation: int) -> bytes:
     """Give a batch that deletes a table, and does nothing after another change than the given.
 
-    The generation of a batch is compared since Linux 4.18, commit 8c4d4e8b5626 ("netfilter:
-    nfnetlink: allow for transaction semantics").
+    Older kernels than those we run on do not compare (NFNL_BATCH_GENID).
     """
     begin = attribute(NFNL_BATCH_GENID, NUMBER.pack(generation))
     table = attribute(NFTA_TABLE_NAME, name.encode() + b"\0")

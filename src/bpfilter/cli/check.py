@@ -217,11 +217,12 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def _print_rules(simulator: Simulator) -> None:
     from bpfilter.firewall.counters import with_counters
-    from bpfilter.rules.listing import list_table
+    from bpfilter.rules.listing import Form, list_table
 
     table = with_counters(simulator.table, simulator.totals())
     print()
-    sys.stdout.write(list_table(table, simulator.family, exact=True, line_numbers=True))
+    form = Form(exact=True, line_numbers=True)
+    sys.stdout.write(list_table(table, simulator.family, form=form))
     unsure = [f"{key.chain} {key.number}" for key in simulator.partial.open]
     if unsure:
         print(f"\ncounters that may be too high: {', '.join(unsure)}")

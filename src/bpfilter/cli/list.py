@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
 from bpfilter.errors import RuleError
-from bpfilter.rules.model import Chain, Family, Table
+from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
     from bpfilter.firewall.live import Firewall
@@ -63,17 +63,23 @@ def run(args: argparse.Namespace) -> int:
 # What is printed of one family, None if nothing of it is in force.
 def _listing(firewall: Firewall, family: Family, args: argparse.Namespace) -> str | None:
     if args.verbose:
-        table = firewall.table(family)
-        return None if table is None else _with_columns(table, family, args)
+        from bpfilter.rules.listing import Form
+
+        form = Form(exact=True, line_numbers=args.line_numbers)
+        try:
+            return firewall.listed(family, form, args.chain)
+        except KeyError:
+            raise _no_chain(args.chain) from None
     chains = firewall.written(family)
     if chains is None:
         return None
-    _look_for(args.chain, [each.chain for each in chains])
+    shown = [each for each in chains if args.chain in (None, each.chain.name)]
+    if not shown:
+        raise _no_chain(args.chain)
     if args.save:
         from bpfilter.rules.saved import format_table
 
         return format_table(TABLE, chains, counters=True)
-    shown = [each for each in chains if args.chain in (None, each.chain.name)]
     if args.json:
         import json
 
@@ -83,16 +89,8 @@ def _listing(firewall: Firewall, family: Family, args: argparse.Namespace) -> st
     return list_rules(shown)
 
 
-def _with_columns(table: Table, family: Family, args: argparse.Namespace) -> str:
-    from bpfilter.rules.listing import list_table
-
-    _look_for(args.chain, table.chains)
-    return list_table(table, family, args.chain, exact=True, line_numbers=args.line_numbers)
-
-
-def _look_for(name: str | None, chains: Sequence[Chain]) -> None:
-    if name is not None and all(chain.name != name for chain in chains):
-        raise RuleError(f"no chain {name} in table {TABLE}")
+def _no_chain(name: str) -> RuleError:
+    return RuleError(f"no chain {name} in table {TABLE}")
 
 
 def plain_data(family: Family, chains: Sequence[Written]) -> dict[str, object]:

@@ -43,7 +43,7 @@ class Ah(Match):
         return cls(_parse_spi(given))
 
     def format(self, family: Family) -> list[str]:
-        return [] if self.spi.spans(U32) else self.spi.format("--ahspi")
+        return self.spi.format_tested("--ahspi", U32)
 
     def describe(self, family: Family) -> str:
         return _shown_spi(self.spi)
@@ -79,7 +79,7 @@ class Ah6(Match):
         )
 
     def format(self, family: Family) -> list[str]:
-        words = [] if self.spi.spans(U32) else self.spi.format("--ahspi")
+        words = self.spi.format_tested("--ahspi", U32)
         if self.length or self.length_inverted:
             words += inverted(["--ahlen", str(self.length)], self.length_inverted)
         return words + (["--ahres"] if self.reserved_zero else [])

@@ -24,8 +24,9 @@ from bpfilter.plan.nodes import (
     masked_words,
 )
 from bpfilter.rules import netdb
-from bpfilter.rules.address import format_listed, parse_mask, parse_number_host, prefix_length
+from bpfilter.rules.address import parse_mask, parse_number_host, prefix_length
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import NUMBERS, Names
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
 from bpfilter.rules.values import U8, U16, format_range, number_range, to_number
 
@@ -99,14 +100,17 @@ class Conntrack(Match):
         return cls(tuple(_parse(use, context.family) for use in uses if use is not None))
 
     def format(self, family: Family) -> list[str]:
+        return self._words(NUMBERS)
+
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        return " ".join(self._words(names)).replace("--", "")
+
+    def _words(self, names: Names) -> list[str]:
         words: list[str] = []
         for part in self.parts:
             words += ["!"] if part.inverted else []
-            words += [part.option, _format(part)]
+            words += [part.option, _format(part, names)]
         return words
-
-    def describe(self, family: Family) -> str:
-        return " ".join(self.format(family)).replace("--", "")
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         tests = [inverted_if(part.inverted, _test(part)) for part in self.parts]
@@ -160,7 +164,7 @@ def _parse(use: Use, family: Family) -> Part:
     return Part(name, low, high, use.inverted)
 
 
-def _format(part: Part) -> str:
+def _format(part: Part, names: Names) -> str:
     if part.option == "--ctstate":
         return format_bits(part.low, STATES)
     if part.option == "--ctstatus":
@@ -170,7 +174,9 @@ def _format(part: Part) -> str:
     if part.option == "--ctdir":
         return _DIRECTIONS[part.low]
     if part.option in _ADDRESSES:
-        return format_listed(part.address, part.mask)
+        if not names.numeric and not any(part.address):
+            return "anywhere"
+        return names.address(part.address, part.mask)
     if part.option in _PORTS and part.high == 0:
         return str(part.low)
     return format_range(part.low, part.high)

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
-from bpfilter.ext.ranges import Range, any_port_range, shown
+from bpfilter.ext.ranges import Range, any_port_range, shown_ports
 from bpfilter.plan.fields import (
     DCCP_GUARD,
     DCCP_OPTIONS,
@@ -28,6 +28,7 @@ from bpfilter.plan.nodes import (
     within,
 )
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import U8, inverted, need_protocol, number
 
@@ -60,8 +61,9 @@ class PacketTypes:
     def __str__(self) -> str:
         return ",".join(TYPES[kind] for kind in sorted(self.numbers) if kind <= _INVALID)
 
-    def describe(self) -> str:
-        return f"{'! ' if self.inverted else ''}{','.join(map(str, sorted(self.numbers)))}"
+    def describe(self, *, numeric: bool) -> str:
+        text = ",".join(map(str, sorted(self.numbers))) if numeric else str(self)
+        return f"{'! ' if self.inverted else ''}{text}"
 
     def predicate(self) -> Predicate:
         runs: list[tuple[int, int]] = []
@@ -125,10 +127,10 @@ class Dccp(Match):
             words += inverted(["--dccp-option", str(self.option.number)], self.option.inverted)
         return words
 
-    def describe(self, family: Family) -> str:
-        text = shown("dccp", ("spt", self.source), ("dpt", self.destination))
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        text = shown_ports("dccp", self.source, self.destination, names)
         if self.types:
-            text += f" {self.types.describe()}"
+            text += f" {self.types.describe(numeric=names.numeric)}"
         if self.option:
             text += f" option={'!' if self.option.inverted else ''}{self.option.number}"
         return text

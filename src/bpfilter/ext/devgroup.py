@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Self
 
 from bpfilter.dataclass import dataclass
@@ -49,16 +48,17 @@ class Devgroup(UnenforcedMatch):
         return *before, "FORWARD", *behind
 
     def format(self, family: Family) -> list[str]:
-        return self._words("--", _NAMES)
+        return self._words("--")
 
     def describe(self, family: Family) -> str:
-        return " ".join(self._words("", {}))
+        return " ".join(self._words(""))
 
-    def _words(self, dash: str, names: Mapping[str, int]) -> list[str]:
+    # By number, as where /etc/iproute2/group does not exist.
+    def _words(self, dash: str) -> list[str]:
         words: list[str] = []
         for name, group in (("src-group", self.source), ("dst-group", self.destination)):
             if group is not None:
-                text = format_value_mask(group.value, group.mask, names)
+                text = format_value_mask(group.value, group.mask, {})
                 words += inverted([dash + name, text], group.inverted)
         return words
 

@@ -30,7 +30,7 @@ class Esp(Match):
         return cls(Range(*number_range(use, "esp", U32), use.inverted)) if use else cls()
 
     def format(self, family: Family) -> list[str]:
-        return [] if self.spi.spans(U32) else self.spi.format("--espspi")
+        return self.spi.format_tested("--espspi", U32)
 
     def describe(self, family: Family) -> str:
         return shown("esp", ("spi", self.spi), high=U32)

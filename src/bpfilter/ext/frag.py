@@ -51,7 +51,7 @@ class Frag(Match):
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []
-        if self.ids != (0, U32):
+        if self.ids != (0, U32) or self.ids_inverted:
             words += inverted(["--fragid", format_range(*self.ids)], self.ids_inverted)
         if self.length is not None:
             words += inverted(["--fraglen", str(self.length)], self.length_inverted)

@@ -10,6 +10,7 @@ from bpfilter.errors import RuleError
 from bpfilter.plan.fields import ICMP_CODE, ICMP_GUARD, ICMP_TYPE
 from bpfilter.plan.nodes import TRUE, Guard, Predicate, all_of, equals, inverted_if, within
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import V4, Context, Given, Option, Use, match
 from bpfilter.rules.values import U8, inverted, need_protocol, scan_number
 
@@ -79,8 +80,13 @@ class IcmpType:
     def any_code(self) -> bool:
         return self.low == 0 and self.high == U8
 
-    def describe(self) -> str:
-        """Give what follows the match's name in a listing; no blank unless inverted."""
+    def describe(self, names: Mapping[str, str] | None) -> str:
+        """Give what follows the match's name in a listing, by name if it has one of `names`;
+        else with no blank unless inverted."""
+        numbers = str(self) if self.any_code or self.low == self.high else ""
+        for name, text in (names or {}).items():
+            if text == numbers:
+                return f" {'!' if self.inverted else ''}{name}"
         text = f"{' !' if self.inverted else ''}type {self.number}"
         if self.low == self.high:
             return f"{text} code {self.low}"
@@ -155,11 +161,11 @@ class Icmp(Match):
         return cls(parse_type(given.uses[0], NAMES, "ICMP"))
 
     def format(self, family: Family) -> list[str]:
-        text = "any" if self.type.number == ANY_TYPE else str(self.type)
+        text = "any" if str(self.type) == NAMES["any"] else str(self.type)
         return inverted(["--icmp-type", text], self.type.inverted)
 
-    def describe(self, family: Family) -> str:
-        return f"icmp{self.type.describe()}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        return f"icmp{self.type.describe(None if names.numeric else NAMES)}"
 
     def unsaved(self) -> str:
         return self.type.unsaved

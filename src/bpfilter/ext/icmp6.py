@@ -9,6 +9,7 @@ from bpfilter.ext.icmp import IcmpType, parse_type
 from bpfilter.plan.fields import ICMP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import V6, Context, Given, Option, match
 from bpfilter.rules.values import inverted, need_protocol
 
@@ -66,8 +67,8 @@ class Icmp6(Match):
     def format(self, family: Family) -> list[str]:
         return inverted(["--icmpv6-type", str(self.type)], self.type.inverted)
 
-    def describe(self, family: Family) -> str:
-        return f"ipv6-icmp{self.type.describe()}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        return f"ipv6-icmp{self.type.describe(None if names.numeric else NAMES)}"
 
     def unsaved(self) -> str:
         return self.type.unsaved

@@ -9,6 +9,7 @@ from bpfilter.ext._values import fail
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import All, Predicate, equals, inverted_if
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import V6, Context, Given, Option, Use, match
 from bpfilter.rules.values import inverted
 
@@ -47,13 +48,16 @@ class Ipv6header(Match):
         return cls(_parse_headers(use), use.inverted, "--soft" in given)
 
     def format(self, family: Family) -> list[str]:
-        names = ",".join(name for bit, name, _ in _HEADERS if self.headers & bit)
-        words = inverted(["--header", names], self.inverted)
+        words = inverted(["--header", self._names()], self.inverted)
         return [*words, "--soft"] if self.soft else words
 
-    def describe(self, family: Family) -> str:
-        text = f"ipv6header flags:{'!' if self.inverted else ''}0x{self.headers:02X}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        listed = f"0x{self.headers:02X}" if names.numeric else self._names()
+        text = f"ipv6header flags:{'!' if self.inverted else ''}{listed}"
         return f"{text} soft" if self.soft else text
+
+    def _names(self) -> str:
+        return ",".join(name for bit, name, _ in _HEADERS if self.headers & bit)
 
     # ipv6header_mt6 (net/ipv6/netfilter/ip6t_ipv6header.c): a soft match that is inverted asks
     # that none of the headers be there.

@@ -6,7 +6,8 @@ from typing import Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import cut_text, keyword
-from bpfilter.rules.model import Family, Target
+from bpfilter.rules.model import Family, Rule, Target
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, target
 from bpfilter.rules.values import to_number
 from bpfilter.rules.words import Text
@@ -18,6 +19,7 @@ _LEVELS = {
     "alert": 1, "crit": 2, "debug": 7, "emerg": 0, "error": 3, "info": 6, "notice": 5,
     "panic": 0, "warning": 4,
 }  # fmt: skip
+_LEVEL_NAMES = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 # XT_LOG_* bits, in the order iptables-save prints them.
 _FLAGS = {
     "--log-tcp-sequence": 0x01,
@@ -56,8 +58,13 @@ class Log(Target):
             words += ["--log-level", str(self.level)]
         return words + [flag for flag, bit in _FLAGS.items() if self.flags & bit]
 
-    def describe(self, family: Family) -> str:
-        text = f"LOG flags {self.flags} level {self.level}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        if names.numeric:
+            text = f"LOG flags {self.flags} level {self.level}"
+        else:
+            flags = [flag for flag, bit in _FLAGS.items() if self.flags & bit]
+            words = ["LOG level", _LEVEL_NAMES[self.level], *flags]
+            text = " ".join(words).replace(" --log-", " ")
         return f'{text} prefix "{self.prefix}"' if self.prefix else text
 
 

@@ -10,6 +10,7 @@ from bpfilter.ext.ranges import Range
 from bpfilter.plan.fields import DPORT, PORTS_GUARD, SPORT, Field
 from bpfilter.plan.nodes import Any, Guard, Predicate, all_of, inverted_if
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import inverted, only_one, port
 
@@ -61,19 +62,19 @@ class Multiport(Match):
         )
 
     def format(self, family: Family) -> list[str]:
-        return inverted([f"--{self.which}", self._ports()], self.inverted)
+        ports = ",".join(map(str, self.ports))
+        return inverted([f"--{self.which}", ports], self.inverted)
 
-    def describe(self, family: Family) -> str:
-        return f"multiport {self.which} {' !' if self.inverted else ''}{self._ports()}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        protocol = _PROTOCOLS.get(rule.protocol.number, "") if rule.protocol else ""
+        ports = ",".join(names.ports(part.low, part.high, protocol) for part in self.ports)
+        return f"multiport {self.which} {' !' if self.inverted else ''}{ports}"
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         tests = tuple(
             part.predicate(field) for part in self.ports for field in _FIELDS[self.which]
         )
         return all_of(Guard(PORTS_GUARD), inverted_if(self.inverted, Any(tests)))
-
-    def _ports(self) -> str:
-        return ",".join(map(str, self.ports))
 
 
 # A range must rise, and both its ends be given.

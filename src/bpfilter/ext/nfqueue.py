@@ -37,9 +37,8 @@ class Nfqueue(Target):
             fail("NFQUEUE: --queue-cpu-fanout also requires --queue-balance", fanout)
         first = last = number(one, "NFQUEUE", 0, U16) if one else 0
         if several is not None:
-            first, last = number_range(several, "NFQUEUE", U16)
-            # The number of queues is kept in 16 bits.
-            if first >= last or last - first == U16:
+            first, last = number_range(several, "NFQUEUE", U16 - 1)
+            if first >= last:
                 fail(f'NFQUEUE: bad range "{several.value}"', several, "FIRST:LAST")
         return cls(first, last, "--queue-bypass" in given, fanout is not None)
 

@@ -21,6 +21,7 @@ from bpfilter.plan.nodes import (
     inverted_if,
 )
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import NUMBERS, Names
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import U32, inverted, need_chains, scan_number
 
@@ -85,20 +86,30 @@ class Owner(Match):
     def format(self, family: Family) -> list[str]:
         return self._words("--socket-exists", "--uid-owner", "--gid-owner", "--suppl-groups")
 
-    def describe(self, family: Family) -> str:
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
         return " ".join(
             self._words(
-                "owner socket exists", "owner UID match", "owner GID match", "incl. suppl. groups"
+                "owner socket exists",
+                "owner UID match",
+                "owner GID match",
+                "incl. suppl. groups",
+                names,
             )
         )
 
-    def _words(self, exists: str, user: str, group: str, supplementary: str) -> list[str]:
+    def _words(
+        self, exists: str, user: str, group: str, supplementary: str, names: Names = NUMBERS
+    ) -> list[str]:
         words: list[str] = []
         if self.socket is not None:
             words += inverted([exists], not self.socket)
-        for name, ids in ((user, self.user), (group, self.group)):
+        for name, ids, look_up in (
+            (user, self.user, names.user),
+            (group, self.group, names.group),
+        ):
             if ids is not None:
-                words += inverted([name, str(ids)], ids.inverted)
+                text = look_up(ids.low) if ids.low == ids.high else str(ids)
+                words += inverted([name, text], ids.inverted)
         return words + ([supplementary] if self.supplementary else [])
 
     # owner_mt (net/netfilter/xt_owner.c): without a socket, and without a file of it, the rule

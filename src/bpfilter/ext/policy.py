@@ -9,7 +9,8 @@ from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail, host_mask
 from bpfilter.rules import netdb
 from bpfilter.rules.address import format_listed
-from bpfilter.rules.model import Family
+from bpfilter.rules.model import Family, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import inverted, need_chains, number, to_number
 
@@ -80,11 +81,11 @@ class Policy(UnenforcedMatch):
             words += (["--next"] if index else []) + _show(element, "--", numeric=False)
         return words
 
-    def describe(self, family: Family) -> str:
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
         words = ["policy match", *self._flags("")]
         for index, element in enumerate(self.elements):
             words += [f"[{index}]"] if len(self.elements) > 1 else []
-            words += _show(element, "", numeric=True)
+            words += _show(element, "", numeric=names.numeric)
         return " ".join(words)
 
     def _flags(self, dash: str) -> list[str]:

@@ -9,6 +9,7 @@ from bpfilter.errors import RuleError
 from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import Predicate, inverted_if, within
 from bpfilter.rules import netdb
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Use
 from bpfilter.rules.values import U16, format_range, inverted
 
@@ -17,7 +18,7 @@ _DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]{1,9})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Both ends inclusive; nothing lies in a range with `low > high`, which is legal."""
+    """Both ends inclusive; nothing lies in a range with `low > high`."""
 
     low: int
     high: int
@@ -33,6 +34,10 @@ class Range:
     def format(self, option: str) -> list[str]:
         """Give `[!] option low[:high]`, as iptables-save writes every range."""
         return inverted([option, str(self)], self.inverted)
+
+    def format_tested(self, option: str, high: int) -> list[str]:
+        """Give the same, or nothing for a range that excludes nothing."""
+        return self.format(option) if self.inverted or not self.spans(high) else []
 
     def describe(self, name: str) -> str:
         """Give `name:[!]low` or `names:[!]low:high`, as print_ports and print_spis do."""
@@ -60,12 +65,23 @@ def shown(prefix: str, *parts: tuple[str, Range | None], high: int = U16) -> str
     )
 
 
+def shown_ports(name: str, source: Range | None, destination: Range | None, names: Names) -> str:
+    """Describe ports after a protocol's name, with the names of services (print_ports)."""
+    text = name
+    for side, given in (("spt", source), ("dpt", destination)):
+        if given is not None and (given.inverted or not given.spans(U16)):
+            plural = "" if given.low == given.high else "s"
+            sign = "!" if given.inverted else ""
+            text += f" {side}{plural}:{sign}{names.ports(given.low, given.high, name)}"
+    return text
+
+
 def any_port_range(use: Use, owner: str) -> Range:
     """Read `port[:port]`: decimal numbers, or a service of whatever protocol (XTTYPE_PORTRC).
 
-    Either end may be left out, and the ends may stand in either order.
-    Raises: RuleError for a third part, an unknown name, or a number over 65535 (of
-    which iptables, through getaddrinfo, would take the low 16 bits without a word).
+    Either end may be left out. Raises: RuleError for a third part, ends in the wrong order, an
+    unknown name, or a number over 65535 (of which iptables, through getaddrinfo, would take the
+    low 16 bits without a word).
     """
     word = use.words[0]
     parts = word.text.split(":")
@@ -84,4 +100,6 @@ def any_port_range(use: Use, owner: str) -> Range:
                 "a number up to 65535, or the name of a service",
             )
         ends.append(port)
+    if ends[0] > ends[-1]:
+        raise RuleError(f"Port range {ends[0]}-{ends[-1]} is negative.", word.span)
     return Range(ends[0], ends[-1], use.inverted)

@@ -30,9 +30,11 @@ class Realm(UnenforcedMatch):
         return cls(*value_mask(use, "realm", _NAMES), use.inverted)
 
     def format(self, family: Family) -> list[str]:
-        text = format_value_mask(self.value, self.mask, _NAMES)
-        return inverted(["--realm", text], self.inverted)
+        return inverted(["--realm", self._text()], self.inverted)
 
     def describe(self, family: Family) -> str:
-        text = format_value_mask(self.value, self.mask, {})
-        return " ".join(inverted(["realm", text], self.inverted))
+        return " ".join(inverted(["realm", self._text()], self.inverted))
+
+    # By number, as where /etc/iproute2/rt_realms does not exist.
+    def _text(self) -> str:
+        return format_value_mask(self.value, self.mask, {})

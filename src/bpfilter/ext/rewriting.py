@@ -9,7 +9,9 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import fail, keyword
-from bpfilter.rules.model import Family, Target
+from bpfilter.ext.tos import service_name
+from bpfilter.rules.model import Family, Rule, Target
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import V4, V6, Context, Given, Option, Use, target
 from bpfilter.rules.values import (
     U8,
@@ -89,7 +91,15 @@ class Tos(Target):
     def format(self, family: Family) -> list[str]:
         return ["--set-tos", f"0x{self.value:02x}/0x{self.mask:02x}"]
 
-    def describe(self, family: Family) -> str:
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        if not names.numeric:
+            name = service_name(self.value, self.mask)
+            if name is not None:
+                return f" TOS set{name}"
+            if self.value == 0:
+                return f"TOS and 0x{self.mask ^ U8:02x}"
+            if self.mask in (self.value, 0):
+                return f"TOS {'or' if self.mask else 'xor'} 0x{self.value:02x}"
         return f"TOS set 0x{self.value:02x}/0x{self.mask:02x}"
 
 

@@ -67,7 +67,7 @@ class Rt(Match):
         words: list[str] = []
         if self.type is not None:
             words += inverted(["--rt-type", str(self.type.value)], self.type.inverted)
-        if self.segments_left != (0, U32):
+        if self.segments_left != (0, U32) or self.segments_inverted:
             range_text = format_range(*self.segments_left)
             words += inverted(["--rt-segsleft", range_text], self.segments_inverted)
         if self.length is not None:

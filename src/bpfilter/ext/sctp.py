@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError, RuleError
-from bpfilter.ext.ranges import Range, shown
+from bpfilter.ext.ranges import Range, shown_ports
 from bpfilter.plan.fields import (
     DPORT,
     SCTP_ABORT_FLAGS,
@@ -35,6 +35,7 @@ from bpfilter.plan.nodes import (
     equals,
 )
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
 from bpfilter.rules.values import inverted, need_protocol, port_range
 
@@ -235,11 +236,11 @@ class Sctp(Match):
             words += inverted(["--chunk-types", self.chunks.mode, listed], self.chunks.inverted)
         return words
 
-    def describe(self, family: Family) -> str:
-        text = shown("sctp", ("spt", self.source), ("dpt", self.destination))
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        text = shown_ports("sctp", self.source, self.destination, names)
         if self.chunks:
             sign = " !" if self.chunks.inverted else ""
-            text += f"{sign} {self.chunks.mode} {self.chunks.listed(numeric=True)}"
+            text += f"{sign} {self.chunks.mode} {self.chunks.listed(numeric=names.numeric)}"
         return text
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:

@@ -9,6 +9,7 @@ from bpfilter.errors import RuleError
 from bpfilter.plan import fields
 from bpfilter.plan.nodes import All, Guard, Predicate, any_bit, equals, inverted_if, within
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
 from bpfilter.rules.values import (
     U8,
@@ -71,9 +72,9 @@ class Tcp(Match):
 
     def format(self, family: Family) -> list[str]:
         words: list[str] = []
-        if self.sports != ANY_PORT:
+        if self.sports != ANY_PORT or self.not_sports:
             words += inverted(["--sport", format_range(*self.sports)], self.not_sports)
-        if self.dports != ANY_PORT:
+        if self.dports != ANY_PORT or self.not_dports:
             words += inverted(["--dport", format_range(*self.dports)], self.not_dports)
         if self.option or self.not_option:
             words += inverted(["--tcp-option", str(self.option)], self.not_option)
@@ -82,15 +83,16 @@ class Tcp(Match):
             words += inverted(["--tcp-flags", mask, compare], self.not_flags)
         return words
 
-    def describe(self, family: Family) -> str:
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
         text = "tcp"
-        text += describe_ports("spt", self.sports, self.not_sports)
-        text += describe_ports("dpt", self.dports, self.not_dports)
+        text += _describe_ports("spt", self.sports, self.not_sports, names)
+        text += _describe_ports("dpt", self.dports, self.not_dports, names)
         if self.option or self.not_option:
             text += f" option={'!' if self.not_option else ''}{self.option}"
         if self.flags[0] or self.not_flags:
             sign = "!" if self.not_flags else ""
-            text += f" flags:{sign}0x{self.flags[0]:02X}/0x{self.flags[1]:02X}"
+            form = "0x{:02X}".format if names.numeric else _format_flags
+            text += f" flags:{sign}{'/'.join(map(form, self.flags))}"
         return text
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
@@ -120,12 +122,12 @@ def port_tests(
     return tests
 
 
-def describe_ports(name: str, ports: tuple[int, int], negated: bool) -> str:
-    """Give ` dpt:22` or ` dpts:!20:22` as print_ports of libxt_tcp.c; nothing for every port."""
+# ` dpt:22` or ` dpts:!20:22` as print_ports of libxt_tcp.c; nothing for every port.
+def _describe_ports(name: str, ports: tuple[int, int], negated: bool, names: Names) -> str:
     if ports == ANY_PORT and not negated:
         return ""
     plural = "s" if ports[0] != ports[1] else ""
-    return f" {name}{plural}:{'!' if negated else ''}{format_range(*ports)}"
+    return f" {name}{plural}:{'!' if negated else ''}{names.ports(*ports, 'tcp')}"
 
 
 def _parse_flags(use: Use) -> tuple[int, int]:

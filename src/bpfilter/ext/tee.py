@@ -7,7 +7,8 @@ from typing import Self
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import cut_text, fail, host
 from bpfilter.rules.address import format_host
-from bpfilter.rules.model import Family, Target
+from bpfilter.rules.model import Family, Rule, Target
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, target
 
 _NAME_BYTES = 16  # IFNAMSIZ
@@ -33,6 +34,6 @@ class Tee(Target):
         words = ["--gateway", format_host(self.gateway)]
         return words + (["--oif", self.out_interface] if self.out_interface else [])
 
-    def describe(self, family: Family) -> str:
-        text = f"TEE gw:{format_host(self.gateway)}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        text = f"TEE gw:{names.host(self.gateway)}"
         return f"{text} oif={self.out_interface}" if self.out_interface else text

@@ -9,6 +9,7 @@ from bpfilter.errors import RuleError
 from bpfilter.plan.fields import TOS
 from bpfilter.plan.nodes import Predicate, inverted_if, masked_equals
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import U8, inverted, scan_number, to_number
 
@@ -45,6 +46,12 @@ def parse_tos(use: Use, name_mask: int = _NAME_MASK) -> tuple[int, int]:
     return value, mask
 
 
+def service_name(value: int, mask: int) -> str | None:
+    """Give the name of a type of service, None if it has none (tos_try_print_symbolic)."""
+    found = (name for name, number in NAMES.items() if number == value)
+    return next(found, None) if mask == _NAME_MASK else None
+
+
 @match("tos")
 @dataclass(frozen=True, slots=True)
 class Tos(Match):
@@ -62,8 +69,10 @@ class Tos(Match):
     def format(self, family: Family) -> list[str]:
         return inverted(["--tos", f"0x{self.value:02x}/0x{self.mask:02x}"], self.inverted)
 
-    def describe(self, family: Family) -> str:
-        return f"tos match{'!' if self.inverted else ''}0x{self.value:02x}/0x{self.mask:02x}"
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        text = f"tos match{'!' if self.inverted else ''}"
+        name = None if names.numeric else service_name(self.value, self.mask)
+        return f"{text} {name}" if name else f"{text}0x{self.value:02x}/0x{self.mask:02x}"
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         return inverted_if(self.inverted, masked_equals(TOS, self.value, self.mask))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
-from bpfilter.ext.ranges import ANY_PORT, Range, any_port_range, shown
+from bpfilter.ext.ranges import ANY_PORT, Range, any_port_range, shown_ports
 from bpfilter.plan.fields import DPORT, SPORT, UDP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of
 from bpfilter.rules.model import Family, Match, Rule
+from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, match
 from bpfilter.rules.values import U16, need_protocol
 
@@ -16,7 +17,7 @@ from bpfilter.rules.values import U16, need_protocol
 @match("udp")
 @dataclass(frozen=True, slots=True)
 class Udp(Match):
-    """A range of all ports is no test, and an inverted one is not saved: iptables' own flaw."""
+    """A range of all ports is no test, unless it is inverted."""
 
     source: Range = ANY_PORT
     destination: Range = ANY_PORT
@@ -38,15 +39,11 @@ class Udp(Match):
         )
 
     def format(self, family: Family) -> list[str]:
-        words: list[str] = []
-        if not self.source.spans(U16):
-            words += self.source.format("--sport")
-        if not self.destination.spans(U16):
-            words += self.destination.format("--dport")
-        return words
+        words = self.source.format_tested("--sport", U16)
+        return words + self.destination.format_tested("--dport", U16)
 
-    def describe(self, family: Family) -> str:
-        return shown(self.NAME, ("spt", self.source), ("dpt", self.destination))
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        return shown_ports(self.NAME, self.source, self.destination, names)
 
     def predicate(self, family: Family, rule: Rule) -> Predicate:
         return all_of(

@@ -5,9 +5,8 @@
 Steps of handing over, each of which may be the last that happens: this file is written; the
 kernel's tool gets the rules; ours are taken out of force. Of taking back: ours are put in
 force; the kernel's table is emptied; the file is removed. So a file beside rules of ours that
-are in force is what an interrupted command left: ours are whole, and the kernel's go
-(`settle`); beside what is left of rules of ours that are not, these go. No packet ever meets
-neither.
+are in force is what an interrupted command left: ours are whole, and the kernel's go; beside
+what is left of ours that are not, the kernel's are (`settle`). No packet ever meets neither.
 """
 
 from __future__ import annotations
@@ -111,13 +110,13 @@ def take_back(
 
 
 def settle(store: Store, family: Family, empty: Emptier) -> None:
-    """Undo what an interrupted command left; the caller holds the lock."""
+    """Undo or finish what an interrupted command left; the caller holds the lock."""
     if read(store, family) is None:
         return
     if store.slot(family):
         empty()
         remove(store, family)
-    elif store.was_in_force(family):
+    elif store.was_in_force(family):  # the kernel has all of it, and ours was on its way out
         apply.clear(store, family)
 
 

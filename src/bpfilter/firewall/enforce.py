@@ -43,13 +43,17 @@ def readable(ruleset: Ruleset | GivenText) -> Readable:
 
 @dataclass(frozen=True, slots=True)
 class Enforcing:
-    """Rules on their way into a namespace; `wait_s` is how long to wait for another writer."""
+    """Rules on their way into a namespace; `wait_s` is how long to wait for another writer.
+
+    `otherwise` are policies of chains that neither they nor rules in force have one for.
+    """
 
     store: Store
     family: Family
     rules: Readable
     wait_s: float
     progress: Callable[[str], None]
+    otherwise: Policies | None = None
 
     def apply(
         self,
@@ -77,7 +81,7 @@ class Enforcing:
                     loaded = self._load(stack, prepared.compiled, target)
                     self.progress("switching")
                     stack.enter_context(self.store.lock(self.wait_s))
-                    if policies.in_force(self.store, self.family, undeclared) == kept:
+                    if self._in_force() == kept:
                         return steps.apply(
                             self.store,
                             prepared,
@@ -137,7 +141,11 @@ class Enforcing:
         if not self.rules.undeclared:
             return {}
         with self.store.lock(self.wait_s, shared=True):
-            return policies.in_force(self.store, self.family, self.rules.undeclared)
+            return self._in_force()
+
+    def _in_force(self) -> Policies:
+        names = self.rules.undeclared
+        return policies.in_force(self.store, self.family, names, self.otherwise)
 
 
 # As Records.origin, of rules that all are new; policies that were not declared go on counting.

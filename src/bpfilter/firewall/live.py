@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bpfilter.firewall.revision import LinesDraft
     from bpfilter.firewall.status import Status
     from bpfilter.kernel.api import Kernel
+    from bpfilter.rules.listing import Form
     from bpfilter.rules.written import Written
 
 #: How long a writer waits for another one, as `iptables -w` without a number would for ever.
@@ -154,12 +155,29 @@ class Firewall:
         with self._reading() as store:
             return shown.current_table(store, family)
 
-    def written(self, family: Family) -> list[Written] | None:
-        """Give the same with rules as the lines iptables-save writes, which takes less time."""
+    def written(self, family: Family, *, counters: bool = False) -> list[Written] | None:
+        """Give the same with rules as the lines iptables-save writes, which takes less time.
+
+        With `counters`, they are in the lines as well (`iptables -vS`).
+        """
         from bpfilter.firewall import shown
 
         with self._reading() as store:
-            return shown.current_written(store, family)
+            lines = shown.current_lines(store, family)
+        return None if lines is None else lines.written(counters)
+
+    def listed(
+        self, family: Family, form: Form, chain: str | None = None, number: int = 0
+    ) -> str | None:
+        """Give what `iptables -L [CHAIN [NUMBER]]` prints, None if nothing is in force.
+
+        Raises: KeyError if there is no such chain.
+        """
+        from bpfilter.firewall import shown
+
+        with self._reading() as store:
+            lines = shown.current_lines(store, family)
+        return None if lines is None else lines.listed(form, chain, number)
 
     def text(self, family: Family) -> bytes | None:
         """Give the same as a text with counters, from which nothing is lost when it is applied
@@ -194,14 +212,23 @@ class Firewall:
         with self._reading() as store:
             return revise.draft_of(store, family)
 
-    def restore(self, given: GivenText, *, counters: bool = False) -> Generation:
+    def restore(
+        self,
+        given: GivenText,
+        *,
+        counters: bool = False,
+        otherwise: Mapping[str, str] | None = None,
+    ) -> Generation:
         """Put a text in force as iptables-restore does: all counters begin anew, or, with
-        `counters`, with what stands in the text. Otherwise as `apply`."""
+        `counters`, with what stands in the text. `otherwise` are policies of chains that
+        neither it nor rules in force have one for. Otherwise as `apply`."""
         from bpfilter.firewall import enforce
 
         rules = given.readable
         with self._store("change the firewall") as store:
-            enforcing = enforce.Enforcing(store, given.family, rules, self.wait_s, _silent)
+            enforcing = enforce.Enforcing(
+                store, given.family, rules, self.wait_s, _silent, otherwise
+            )
             return enforcing.apply(source=given.name, seed=counters, anew=True)
 
     def delegated(self, family: Family) -> Delegated | None:

@@ -23,8 +23,12 @@ def undeclared(chains: Iterable[Chain]) -> frozenset[str]:
     return frozenset(chain.name for chain in chains if not chain.declared)
 
 
-def in_force(store: Store, family: Family, names: frozenset[str]) -> Policies:
+def in_force(
+    store: Store, family: Family, names: frozenset[str], otherwise: Policies | None = None
+) -> Policies:
     """Give the policies in force for some base chains; the caller holds the lock, or shares it.
+
+    Where nothing is in force, they are those of `otherwise`, or ACCEPT.
 
     Raises: StateError if something is in force that has lost its state.
     """
@@ -37,7 +41,7 @@ def in_force(store: Store, family: Family, names: frozenset[str]) -> Policies:
         raise StateError(
             f"no policy is given for {listed}, and the one in force cannot be told: {error}"
         ) from error
-    known = {} if generation is None else generation.policies
+    known = (otherwise or {}) if generation is None else generation.policies
     return {name: known.get(name, "ACCEPT") for name in names}
 
 

@@ -42,7 +42,7 @@ def draft_of(store: Store, family: Family) -> LinesDraft:
     else:
         from bpfilter.firewall import shown
 
-        lines = shown.canonical_lines(generation, kept.text)
+        lines = shown.canonical_lines(generation, kept)
     return LinesDraft.of(family, generation.policies, kept.chains(), lines)
 
 

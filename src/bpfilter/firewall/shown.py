@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from bpfilter.compiler.counters import COUNTER_FIRST
-from bpfilter.dataclass import replace
 from bpfilter.errors import StateError
 from bpfilter.firewall import counters
 from bpfilter.firewall.apply import totals
@@ -14,9 +13,10 @@ from bpfilter.firewall.counters import FIRST_RULE, PAIR_BYTES
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.lines import TABLE, Lines
 from bpfilter.firewall.store import Store
-from bpfilter.rules.model import Counters, Family, Table
-from bpfilter.rules.saved import parse_saved, read_columns
-from bpfilter.rules.written import Written, write_table
+from bpfilter.rules.edit import TableDraft
+from bpfilter.rules.framed import FramedTable
+from bpfilter.rules.model import Chain, Counters, Family, Table
+from bpfilter.rules.saved import parse_saved
 
 
 def current_table(store: Store, family: Family) -> Table | None:
@@ -28,81 +28,72 @@ def current_table(store: Store, family: Family) -> Table | None:
     if generation is None:
         return None
     text = store.records.text(generation)
-    table = _table(text, generation, family)
-    return counters.with_counters(table, _values(store, generation, text, _line_numbers(table)))
+    table = parse_saved(text, f"<{generation.name}>", family).table(TABLE)
+    if table is None:
+        raise StateError("the rules in force have lost their table")
+    return counters.with_counters(table, _values(store, generation, text, table))
 
 
-def current_written(store: Store, family: Family) -> list[Written] | None:
-    """Give the chains in force with their rules written as lines, None if there are none.
+# The counters in the order of the map. Rules of one chain may lie apart in the text.
+def _values(store: Store, generation: Generation, text: bytes, table: Table) -> array[int]:
+    values = totals(store, generation)
+    lines = counters.of_lines(values, store.records.order(generation), generation.rules)
+    first = Lines.of_text(text).head.count(b"\n") + 1
+    rules = [rule for chain in table.chains for rule in chain.rules]
+    numbers = [rule.span.line - first for rule in rules if rule.span is not None]
+    return counters.unpack(values[: PAIR_BYTES * FIRST_RULE] + counters.pick(lines, numbers))
+
+
+def current_lines(store: Store, family: Family) -> FramedTable | None:
+    """Give the same as lines, to be written or listed, which takes less time.
 
     Raises: StateError as `current_table`.
     """
     generation = store.generation(family)
     if generation is None:
         return None
-    text = store.records.text(generation)
-    numbers, chains = _written(text, generation)
-    return _with_counters(chains, _values(store, generation, text, numbers))
+    kept = Lines.of_text(store.records.text(generation))
+    policies, rules = _counters(store, generation)
+    framed = _framed(kept, generation, policies, rules)
+    if 2 * len(framed.lines) != len(rules):
+        raise StateError("the rules in force have lost some of their counters")
+    return framed
 
 
-def canonical_lines(generation: Generation, text: bytes) -> Iterator[tuple[str, int]]:
+def canonical_lines(generation: Generation, kept: Lines) -> list[tuple[str, int]]:
     """Give the rules of a kept text in the order and spelling of iptables-save, from which
     nothing is lost, each with its line's number there, from 0."""
-    numbers, chains = _written(text, generation, exact=True)
-    first = Lines.of_text(text).head.count(b"\n") + 1
-    lines = (line for chain in chains for line in chain.lines)
-    return zip(lines, (number - first for number in numbers), strict=True)
+    return _framed(kept, generation, array("Q", bytes(PAIR_BYTES * FIRST_RULE)), ()).spelt()
 
 
-# The rules and the numbers of their lines.
-def _written(
-    text: bytes, generation: Generation, *, exact: bool = False
-) -> tuple[list[int], list[Written]]:
+def _framed(
+    kept: Lines, generation: Generation, policies: Sequence[int], rules: Sequence[int]
+) -> FramedTable:
     family = generation.family
-    tables = read_columns(text.decode("utf-8", "surrogateescape"), generation.name, family)
-    if tables is None:
-        table = _table(text, generation, family)
-        return _line_numbers(table), write_table(table, family, exact=exact)
-    from bpfilter.rules.rewrite import write_columns
-
-    columns = tables[TABLE]
-    return columns.line.tolist(), write_columns(columns, exact=exact)
+    lines = bytes(kept.body).decode("utf-8", "surrogateescape").split("\n")[:-1]
+    chains = _chains(kept, family, policies)
+    return FramedTable(TABLE, family, chains, lines, rules, canonical=generation.canonical)
 
 
-def _table(text: bytes, generation: Generation, family: Family) -> Table:
-    table = parse_saved(text, f"<{generation.name}>", family).table(TABLE)
-    if table is None:
-        raise StateError("the rules in force have lost their table")
-    return table
+# Chains as a Table has them, without rules.
+def _chains(kept: Lines, family: Family, policies: Sequence[int]) -> tuple[Chain, ...]:
+    draft = TableDraft(TABLE, family)
+    numbers = iter(policies)
+    for declared in kept.head.decode("utf-8", "surrogateescape").split("\n")[1:-1]:
+        name, policy, _ = declared[1:].split(" ")
+        if policy == "-":
+            draft.add_chain(name, None)
+        else:
+            draft.set_policy(name, policy, Counters(next(numbers), next(numbers)), None)
+    return draft.table().chains
 
 
-# Rules of one chain may lie apart in the text.
-def _line_numbers(table: Table) -> list[int]:
-    rules = [rule for chain in table.chains for rule in chain.rules]
-    return [rule.span.line for rule in rules if rule.span is not None]
-
-
-# The counters in the order of the map, of rules on lines with these numbers.
-def _values(store: Store, generation: Generation, text: bytes, numbers: list[int]) -> array[int]:
+# Those of the policies, and those of the rules in the order of their lines.
+def _counters(store: Store, generation: Generation) -> tuple[array[int], array[int]]:
     values = totals(store, generation)
     lines = counters.of_lines(values, store.records.order(generation), generation.rules)
-    first = Lines.of_text(text).head.count(b"\n") + 1
-    policies = values[: PAIR_BYTES * FIRST_RULE]
-    return counters.unpack(policies + counters.pick(lines, [each - first for each in numbers]))
-
-
-def _with_counters(chains: list[Written], values: array[int]) -> list[Written]:
-    at, made = 2 * FIRST_RULE, []
-    numbers = iter(values[2 * COUNTER_FIRST : at])
-    policies = map(Counters, numbers, numbers)
-    for each in chains:
-        stop = at + 2 * len(each.lines)
-        chain = each.chain
-        if chain.policy is not None:
-            chain = replace(chain, counters=next(policies))
-        made.append(Written(chain, each.lines, values[at:stop]))
-        at = stop
-    return made
+    policies = counters.unpack(values[PAIR_BYTES * COUNTER_FIRST : PAIR_BYTES * FIRST_RULE])
+    return policies, counters.unpack(lines)
 
 
 def current_text(store: Store, family: Family) -> bytes | None:
@@ -114,8 +105,5 @@ def current_text(store: Store, family: Family) -> bytes | None:
     generation = store.generation(family)
     if generation is None:
         return None
-    values = totals(store, generation)
-    lines = counters.of_lines(values, store.records.order(generation), generation.rules)
     kept = Lines.of_text(store.records.text(generation))
-    policies = counters.unpack(values[PAIR_BYTES * COUNTER_FIRST : PAIR_BYTES * FIRST_RULE])
-    return kept.with_counters(policies, counters.unpack(lines))
+    return kept.with_counters(*_counters(store, generation))

@@ -30,9 +30,9 @@ TABLE = "filter"
 class FilterTable:
     """The filter table of a family in this network namespace."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, firewall: Firewall | None = None) -> None:
         self.family = family
-        self.firewall = Firewall()
+        self.firewall = firewall or Firewall()
 
     @cached_property
     def config(self) -> Config:
@@ -65,24 +65,30 @@ class FilterTable:
             self._tell(to)
 
     def restore(self, given: GivenText, *, counters: bool, owner: KernelTool | None) -> None:
-        """Put a whole table in force, whoever has it now. Raises: as `revise`, SourceError."""
+        """Put a whole table in force, whoever has it now. Raises: as `revise`, SourceError.
+
+        Policies that it does not declare stay what they are.
+        """
+        otherwise = None if owner is None else policies_of(saved(owner, self.family))
         try:
-            self.firewall.restore(given, counters=counters)
+            self.firewall.restore(given, counters=counters, otherwise=otherwise)
         except RefusedError as refusal:
+            words = ["-c"] if counters else []
             if owner is not None:
-                self._give_whole(owner, given, counters)
+                give(owner, self.family, _declaring(given.raw, otherwise or {}), words)
                 return
             tool = self._other(refusal)
             to = because_of(tool, refusal)
 
-            def give_whole(_: bytes) -> None:
-                self._give_whole(tool, given, counters)
+            def give_whole(before: bytes) -> None:
+                text = _declaring(given.raw, policies_of(before))
+                give(tool, self.family, text, words)
 
             self.firewall.hand_over(self.family, lambda _: None, to, give_whole)
             self._tell(to)
         else:
             if owner is not None:
-                self.firewall.settle(self.family, lambda: empty(owner, self.family))
+                self.settle(owner)
 
     def retake(self, owner: KernelTool) -> None:
         """Take the table back if it can be enforced now; else it stays where it is."""
@@ -116,9 +122,6 @@ class FilterTable:
                 "which has filter rules of its own; 'bpfilter adopt' takes these over first"
             ) from refusal
         return tool
-
-    def _give_whole(self, tool: KernelTool, given: GivenText, counters: bool) -> None:
-        give(tool, self.family, given.raw, ["-c"] if counters else [])
 
     def _tell(self, to: Delegated) -> None:
         if sys.stderr is not None and os.isatty(2):
@@ -158,8 +161,28 @@ def has_rules(text: bytes) -> bool:
     )
 
 
-def because_of(tool: KernelTool, refusal: SourceError) -> Delegated:
-    """Say that a tool has the table, and which rule is why."""
+def policies_of(text: bytes) -> dict[str, str]:
+    """Give the policies that a saved table declares."""
+    declared = (line[1:].decode().split(" ")[:2] for line in text.split(b"\n") if line[:1] == b":")
+    return {name: policy for name, policy in declared if policy != "-"}
+
+
+# A text that also says the policies it leaves as they are, for a tool that would set them to
+# ACCEPT; at its end, so that lines keep their numbers.
+def _declaring(text: bytes, policies: dict[str, str]) -> bytes:
+    said = policies_of(text)
+    added = "".join(
+        f":{name} {policy} [0:0]\n" for name, policy in policies.items() if name not in said
+    )
+    before, commit, after = text.rpartition(b"COMMIT")
+    return before + added.encode() + commit + after
+
+
+def _with_counters(tool: KernelTool, family: Family) -> bytes:
+    return _checked(tool, family, "save", ["-c", "-t", TABLE])
+
+
+def _delegated(tool: KernelTool, refusal: RefusedError) -> Delegated:
     from bpfilter.firewall.delegated import Delegated
 
     line = "" if refusal.span is None else refusal.span.text

@@ -43,8 +43,9 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
     _check_nat_drop(draft, table)
     context = Context(draft.family, table, draft.chain, draft.protocol)
     matches = tuple(_extension(draft, loaded, context) for loaded in draft.matches)
-    target = _target(draft, context, chains)
     _check_options(draft)
+    _check_chain(draft)
+    target = _target(draft, context, chains)
     if draft.letter not in _RULE_COMMANDS or (draft.letter == "D" and draft.argument):
         return Command(
             draft.letter,
@@ -53,7 +54,6 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
             counters=draft.counters,
             zeroes=draft.zeroes,
         )
-    _check_chain(draft)
     sources, destinations = _addresses(draft, "s"), _addresses(draft, "d")
     _check_addresses(draft, sources, destinations)
     rules = tuple(

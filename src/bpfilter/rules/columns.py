@@ -65,8 +65,6 @@ class Columns:
     counters: NDArray[np.uint64]
     #: [n, 2]: where the comment's bytes start and end, quotes and backslashes included.
     comment: NDArray[np.int64]
-    #: Whether addresses and ports in slots are written as iptables-save does, hosts of IPv6 aside.
-    usual: NDArray[np.bool_]
 
     @classmethod
     def empty(cls, family: Family, text: Text, names: Iterable[str], rows: int) -> Self:
@@ -86,7 +84,6 @@ class Columns:
             line=np.zeros(rows, np.int32),
             counters=np.zeros((rows, 2), np.uint64),
             comment=np.zeros((rows, 2), np.int64),
-            usual=np.ones(rows, np.bool_),
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:

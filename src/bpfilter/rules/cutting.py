@@ -143,8 +143,6 @@ class _Lines:
         rows, length = rows[good], values.length[good]
         masks = lexing.first_lengths(values.value[good], length)
         into = rows + self.first_row
-        behind = (values.value[good] & ~masks).any(axis=1)
-        self.columns.usual[into] &= values.usual[good] & ~behind
         getattr(self.columns, slot)[into] = values.value[good] & masks
         getattr(self.columns, f"{slot}_mask")[into] = masks
         mark = (length - 1) // 32 + MARKS[slot]
@@ -153,7 +151,6 @@ class _Lines:
     def _ports(self, slot: Slot, rows: Places, at: Places) -> None:
         values = lexing.ports(self.data, at)
         rows = rows[values.good]
-        self.columns.usual[rows + self.first_row] &= values.usual[values.good]
         getattr(self.columns, slot)[rows + self.first_row] = values.value[values.good]
         self._keep(MARKS[slot], rows, at[values.good], values.end[values.good])
 

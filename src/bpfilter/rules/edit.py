@@ -150,15 +150,16 @@ class ChainsDraft(Generic[R]):
             rules.insert(at, self._kept(rule, command.chain))
 
     def _delete(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
         if command.argument:
+            rules = self.chain(command.chain, span).rules
             del rules[self._index(command, len(rules), "deletion", span)]
             return
+        rules = self._rules_of(command, span)
         left = list(rules)
         for rule in command.rules:
             kept = self._kept(rule, command.chain)
             if kept not in left:
-                self._no_rule(span)
+                self._no_rule(span, rule)
             left.remove(kept)
         rules[:] = left
 
@@ -174,12 +175,21 @@ class ChainsDraft(Generic[R]):
         return at
 
     def _check(self, command: Command, span: Span | None) -> None:
-        rules = self.chain(command.chain, span).rules
-        if not all(self._kept(rule, command.chain) in rules for rule in command.rules):
-            self._no_rule(span)
+        rules = self._rules_of(command, span)
+        for rule in command.rules:
+            if self._kept(rule, command.chain) not in rules:
+                self._no_rule(span, rule)
 
-    def _no_rule(self, span: Span | None) -> NoReturn:
-        raise TableError(NO_RULE, span=span)
+    # In a chain that is not there, a rule is what is missing.
+    def _rules_of(self, command: Command, span: Span | None) -> list[R]:
+        if command.chain not in self.chains:
+            self._no_rule(span)
+        return self.chains[command.chain].rules
+
+    # Of a rule that jumps, libiptc says that it is the chain that is missing.
+    def _no_rule(self, span: Span | None, rule: Rule | None = None) -> NoReturn:
+        jumps = rule is not None and isinstance(rule.target, Jump)
+        raise TableError(NO_CHAIN if jumps else NO_RULE, span=span)
 
     # assert_valid_chain_name (iptables/xshared.c); lines `:NAME -` are not held to it.
     def _new(self, name: str, span: Span | None) -> None:
@@ -204,7 +214,8 @@ class ChainsDraft(Generic[R]):
         if command.chain and not wanted:
             raise TableError(TableError.INVALID, "Can't delete built-in chain", span)
         used = {self._jump(rule) for chain in self.chains.values() for rule in chain.rules}
-        for chain in wanted:
+        wanted.sort(key=lambda chain: _encoded(chain.name))
+        for chain in reversed(wanted):  # iptables tries all, and tells of the last one
             if chain.name in used:
                 raise TableError("Too many links", "Can't delete chain with references left", span)
             if chain.rules:

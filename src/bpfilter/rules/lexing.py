@@ -33,9 +33,6 @@ class Values:
     good: Flags
     #: [n, …]: words of an address, ends of a range; none for a word.
     value: NDArray[np.uint32]
-    #: Where it is written as iptables-save does, if what is behind an address's prefix is 0;
-    #: that there are many ways to write the host of an IPv6 address is not looked at.
-    usual: Flags
     #: Prefix lengths of addresses.
     length: NDArray[np.uint32] | None = None
 
@@ -78,7 +75,7 @@ def ipv4(data: Bytes, at: Places) -> Values:
     end = np.where(masked, masked_end, end)
     good &= _is_over(data, end)
     lengths = np.where(masked, length, 32).astype(np.uint32)
-    return Values(end, good, value[:, None], masked, lengths)
+    return Values(end, good, value[:, None], lengths)
 
 
 def ipv6(data: Bytes, at: Places) -> Values:
@@ -101,7 +98,7 @@ def ipv6(data: Bytes, at: Places) -> Values:
     good &= np.fromiter((host is not None for host in hosts), np.bool_, len(hosts))
     joined = b"".join([host or bytes(16) for host in hosts])
     value = np.frombuffer(joined, ">u4").astype(np.uint32).reshape(-1, 4)
-    return Values(end, good, value, host_end < end, length)
+    return Values(end, good, value, length)
 
 
 def ports(data: Bytes, at: Places) -> Values:
@@ -115,7 +112,7 @@ def ports(data: Bytes, at: Places) -> Values:
     good &= (low <= high) & (high <= _ANY_PORT) & ((low > 0) | (high < _ANY_PORT))
     good &= _is_over(data, end)
     value = np.stack([low, high], axis=1).astype(np.uint32)
-    return Values(end, good, value, ~ranged | (low < high))
+    return Values(end, good, value)
 
 
 def word_ends(data: Bytes, at: Places, longest: int) -> tuple[Places, Flags]:

@@ -1,8 +1,7 @@
-"""Tables as `iptables -S` and `iptables -nL` show them, column for column.
+"""Tables as `iptables -S` and `iptables -L` show them, column for column.
 
-The columns are those of iptables-legacy 1.8.9 (print_header, print_rule_details and
-print_firewall in iptables/xshared.c and iptables.c). Addresses and ports are always
-numbers, as with `-n`: nothing is looked up.
+The columns are those of iptables-legacy 1.8.11 (print_header, print_rule_details and
+print_firewall in iptables/xshared.c and iptables.c); what numbers are called is for `Names`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from bpfilter.rules.address import format_listed
+from bpfilter.dataclass import dataclass
 from bpfilter.rules.model import (
     Address,
     Chain,
-    Counters,
     Family,
     Interface,
     Jump,
@@ -23,30 +21,43 @@ from bpfilter.rules.model import (
     Target,
     Verdict,
 )
+from bpfilter.rules.names import NUMBERS, Names
+from bpfilter.rules.words import byte_length
 from bpfilter.rules.written import Written
 
 #: Targets that are saved under an alias and listed under their kernel name.
 _KERNEL_NAMES = {"NOTRACK": "CT"}
 
 
-def list_rules(chains: Sequence[Written], counters: bool = False) -> str:
-    """Give what `iptables -S` prints of chains; with `counters`, `iptables -vS`."""
-    lines = [_chain_line(each.chain, counters) for each in chains]
-    for each in chains:
-        lines += each.lines
-    return "".join(f"{line}\n" for line in lines)
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a listing looks: `-v`, `-x`, `--line-numbers`, and without `-n` other names."""
+
+    verbose: bool = True
+    exact: bool = False
+    line_numbers: bool = False
+    names: Names = NUMBERS
+
+
+def list_rules(
+    chains: Sequence[Written], chain: str | None = None, number: int = 0, *, counters: bool = False
+) -> str:
+    """Give what `iptables -S [CHAIN [NUMBER]]` prints; with `counters`, the chains' as well.
+
+    The rules' are for who writes them (`iptables -vS`). Raises: KeyError if there is no such
+    chain.
+    """
+    shown = chains if chain is None else [_named(chains, chain)]
+    lines = [] if number else [_chain_line(each.chain, counters) for each in shown]
+    for each in shown:
+        lines += each.lines[number - 1 : number] if number else each.lines
+    return "".join([f"{line}\n" for line in lines])
 
 
 def list_table(
-    table: Table,
-    family: Family,
-    chain: str | None = None,
-    *,
-    verbose: bool = True,
-    exact: bool = False,
-    line_numbers: bool = False,
+    table: Table, family: Family, chain: str | None = None, number: int = 0, *, form: Form
 ) -> str:
-    """Give what `iptables -nL [CHAIN]` prints with `-v`, `-x` and `--line-numbers`.
+    """Give what `iptables -L [CHAIN [NUMBER]]` prints.
 
     Raises: KeyError if there is no such chain.
     """
@@ -57,13 +68,13 @@ def list_table(
         for rule in other.rules
         if isinstance(rule.target, Jump)
     )
-    columns = _Columns(family, verbose, exact, line_numbers)
-    parts = []
-    for shown in chains:
-        lines = [_title(shown, references[shown.name], verbose, exact), columns.header()]
-        lines += [columns.rule(rule, number) for number, rule in enumerate(shown.rules, 1)]
-        parts.append("".join(f"{line}\n" for line in lines))
-    return "\n".join(parts)
+    columns = Columns(family, form)
+    return "\n".join(
+        [
+            columns.chain(each, references[each.name], _rows(each, columns), number)
+            for each in chains
+        ]
+    )
 
 
 def format_count(number: int, exact: bool) -> str:
@@ -77,20 +88,117 @@ def format_count(number: int, exact: bool) -> str:
     return f"{(number + 500) // 1000}T"
 
 
-def describe_rule(rule: Rule, family: Family) -> str:
-    """Give what stands after the columns: `[goto]`, then each match and target after a blank."""
-    text = "[goto] " if isinstance(rule.target, Jump) and rule.target.goto else ""
-    return text + "".join(_described(rule, family))
+class Columns:
+    """The columns of one listing."""
+
+    def __init__(self, family: Family, form: Form) -> None:
+        self.family = family
+        self.form = form
+        self.names = form.names
+        # As wide as no counter that is 0 can be.
+        self._nothing = f"{0:>8d} {0:>8d} " if form.exact else f"{0:>5d} {0:>5d} "
+
+    def chain(self, chain: Chain, references: int, rows: Sequence[str], number: int = 0) -> str:
+        """Give a chain whose rules are `rows`; with `number`, that rule alone, if there is one."""
+        if number:
+            return "".join([f"{row}\n" for row in rows[number - 1 : number]])
+        return "\n".join([self._title(chain, references), self._header(), *rows, ""])
+
+    def count(self, number: int, packets: int, octets: int) -> str:
+        """Give the first columns of a rule: its number, and what it has counted."""
+        text = f"{number:<4d} " if self.form.line_numbers else ""
+        if not self.form.verbose:
+            return text
+        if not packets and not octets:
+            return text + self._nothing
+        exact = self.form.exact
+        width = 8 if exact else 5
+        shown = format_count(packets, exact), format_count(octets, exact)
+        return text + "".join([f"{each:>{width}s} " for each in shown])
+
+    def rule(self, rule: Rule) -> str:
+        """Give all other columns, and what stands behind them."""
+        addresses = self.address(rule.source) + self.address(rule.destination)
+        return self.front(rule) + addresses + self.description(rule)
+
+    def front(self, rule: Rule) -> str:
+        """Give the columns before the addresses."""
+        protocol = rule.protocol
+        text = _padded(_target_name(rule.target), 9) + " "
+        text += "!" if protocol is not None and protocol.inverted else " "
+        number = 0 if protocol is None else protocol.number
+        text += f"{self.names.protocol(number):<4s} {self._fragment(rule.fragment)} "
+        if self.form.verbose:
+            interfaces = (rule.in_interface, rule.out_interface)
+            text += "".join([" " + _padded(self._interface(each), 6) for each in interfaces]) + " "
+        return text
+
+    def address(self, address: Address | None) -> str:
+        """Give the column of an address."""
+        sign = "!" if address is not None and address.inverted else " "
+        return f"{sign}{self.address_text(address or _ANYWHERE[self.family]):<19s} "
+
+    def address_text(self, address: Address) -> str:
+        """Give what stands in it: `anywhere` for IPv4's empty mask and IPv6's address of zeros."""
+        if not self.names.numeric:
+            telling = address.mask if self.family is Family.IPV4 else address.value
+            if not any(telling):
+                return "anywhere"
+        return self.names.address(address.value, address.mask)
+
+    def description(self, rule: Rule) -> str:
+        """Give what stands behind the columns: `[goto]`, each match and target after a blank."""
+        text = "[goto] " if isinstance(rule.target, Jump) and rule.target.goto else ""
+        return text + "".join(_described(rule, self.family, self.names))
+
+    def _title(self, chain: Chain, references: int) -> str:
+        if chain.policy is None:
+            return f"Chain {chain.name} ({references} references)"
+        counted = ""
+        if self.form.verbose:
+            packets = format_count(chain.counters.packets, self.form.exact)
+            size = format_count(chain.counters.bytes, self.form.exact)
+            counted = f" {packets} packets, {size} bytes"
+        return f"Chain {chain.name} (policy {chain.policy}{counted})"
+
+    def _header(self) -> str:
+        text = f"{'num':<4s} " if self.form.line_numbers else ""
+        if self.form.verbose:
+            pkts, size = (8, 10) if self.form.exact else (5, 5)
+            text += f"{'pkts':>{pkts}s} {'bytes':>{size}s} "
+        text += f"{'target':<9s}  prot opt"
+        if self.form.verbose:
+            text += f" {'in':<6s} {'out':<6s} "
+        return text + f" {'source':<19s}  {'destination':<19s} "
+
+    def _fragment(self, fragment: bool | None) -> str:
+        if fragment is None or self.family is Family.IPV6:
+            return "--"
+        return "-f" if fragment else "!f"
+
+    def _interface(self, interface: Interface | None) -> str:
+        if interface is None:
+            return self.names.any_interface
+        return ("!" if interface.inverted else "") + interface.name
 
 
-# A match without a text of its own shows its name, with the blank behind it (print_match).
-def _described(rule: Rule, family: Family) -> Iterator[str]:
-    for match in rule.matches:
-        described = match.describe(family)
-        yield f" {described}" if described else f"{match.NAME} "
-    if rule.target is not None and not isinstance(rule.target, Verdict | Jump):
-        described = rule.target.describe(family)
-        yield f" {described}" if described else ""
+_ANYWHERE = {
+    family: Address(bytes(family.address_bytes), bytes(family.address_bytes)) for family in Family
+}
+
+
+def _rows(chain: Chain, columns: Columns) -> list[str]:
+    return [
+        columns.count(at, rule.counters.packets, rule.counters.bytes) + columns.rule(rule)
+        for at, rule in enumerate(chain.rules, 1)
+    ]
+
+
+def _named(chains: Sequence[Written], name: str) -> Written:
+    for each in chains:
+        if each.chain.name == name:
+            return each
+    raise KeyError(name)
 
 
 def _chain_line(chain: Chain, counters: bool) -> str:
@@ -101,65 +209,19 @@ def _chain_line(chain: Chain, counters: bool) -> str:
     return f"-P {chain.name} {chain.policy}{tail}"
 
 
-def _title(chain: Chain, references: int, verbose: bool, exact: bool) -> str:
-    if chain.policy is None:
-        return f"Chain {chain.name} ({references} references)"
-    counted = ""
-    if verbose:
-        packets = format_count(chain.counters.packets, exact)
-        size = format_count(chain.counters.bytes, exact)
-        counted = f" {packets} packets, {size} bytes"
-    return f"Chain {chain.name} (policy {chain.policy}{counted})"
+# A match without a text of its own shows its name, with the blank behind it (print_match).
+def _described(rule: Rule, family: Family, names: Names) -> Iterator[str]:
+    for match in rule.matches:
+        described = match.describe_named(family, names, rule)
+        yield f" {described}" if described else f"{match.NAME} "
+    if rule.target is not None and not isinstance(rule.target, Verdict | Jump):
+        described = rule.target.describe_named(family, names, rule)
+        yield f" {described}" if described else ""
 
 
-class _Columns:
-    def __init__(self, family: Family, verbose: bool, exact: bool, numbered: bool) -> None:
-        self.family = family
-        self.verbose = verbose
-        self.exact = exact
-        self.numbered = numbered
-
-    def header(self) -> str:
-        text = f"{'num':<4s} " if self.numbered else ""
-        if self.verbose:
-            text += (
-                f"{'pkts':>8s} {'bytes':>10s} " if self.exact else f"{'pkts':>5s} {'bytes':>5s} "
-            )
-        text += f"{'target':<9s}  prot opt"
-        if self.verbose:
-            text += f" {'in':<6s} {'out':<6s} "
-        return text + f" {'source':<19s}  {'destination':<19s} "
-
-    def rule(self, rule: Rule, number: int) -> str:
-        text = f"{number:<4d} " if self.numbered else ""
-        if self.verbose:
-            text += self._counters(rule.counters)
-        protocol = rule.protocol
-        text += f"{_target_name(rule.target):<9s} "
-        text += "!" if protocol is not None and protocol.inverted else " "
-        text += f"{protocol.number if protocol is not None else 0:<4d} "
-        text += self._fragment(rule.fragment)
-        if self.verbose:
-            text += f" {_interface(rule.in_interface):<6s} {_interface(rule.out_interface):<6s} "
-        text += self._address(rule.source) + self._address(rule.destination)
-        return text + describe_rule(rule, self.family)
-
-    def _counters(self, counters: Counters) -> str:
-        packets = format_count(counters.packets, self.exact)
-        size = format_count(counters.bytes, self.exact)
-        width = 8 if self.exact else 5
-        return f"{packets:>{width}s} {size:>{width}s} "
-
-    def _fragment(self, fragment: bool | None) -> str:
-        if fragment is None or self.family is Family.IPV6:
-            return "-- "
-        return "-f " if fragment else "!f "
-
-    def _address(self, address: Address | None) -> str:
-        if address is None:
-            return f" {'0.0.0.0/0' if self.family is Family.IPV4 else '::/0':<19s} "
-        sign = "!" if address.inverted else " "
-        return f"{sign}{format_listed(address.value, address.mask):<19s} "
+# printf counts bytes.
+def _padded(text: str, width: int) -> str:
+    return text.ljust(width if text.isascii() else width - byte_length(text) + len(text))
 
 
 def _target_name(target: Target | None) -> str:
@@ -170,9 +232,3 @@ def _target_name(target: Target | None) -> str:
     if isinstance(target, Verdict):
         return target.name
     return _KERNEL_NAMES.get(target.NAME, target.NAME)
-
-
-def _interface(interface: Interface | None) -> str:
-    if interface is None:
-        return "*"
-    return ("!" if interface.inverted else "") + interface.name

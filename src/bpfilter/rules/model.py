@@ -15,6 +15,7 @@ from bpfilter.dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from bpfilter.plan.nodes import Predicate
+    from bpfilter.rules.names import Names
     from bpfilter.source import Span
 
 
@@ -101,7 +102,16 @@ class Match:
 
     def describe(self, family: Family) -> str:
         """Give the text `iptables -nvL` prints for it, without surrounding spaces."""
-        raise NotImplementedError
+        from bpfilter.rules.names import NUMBERS
+
+        return self.describe_named(family, NUMBERS, Rule())
+
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        """Give the text `iptables -vL` prints, with the names that numbers have.
+
+        A class gives this one if its text has any or needs to know the rule, or else `describe`.
+        """
+        return self.describe(family)
 
     def unsaved(self) -> str:
         """Name what `format` loses, because iptables-save does; mostly nothing."""
@@ -132,7 +142,16 @@ class Target:
 
     def describe(self, family: Family) -> str:
         """Give the text `iptables -nvL` prints after the matches."""
-        raise NotImplementedError
+        from bpfilter.rules.names import NUMBERS
+
+        return self.describe_named(family, NUMBERS, Rule())
+
+    def describe_named(self, family: Family, names: Names, rule: Rule) -> str:
+        """Give the text `iptables -vL` prints, with the names that numbers have.
+
+        A class gives this one if its text has any or needs to know the rule, or else `describe`.
+        """
+        return self.describe(family)
 
     def chains(self) -> tuple[str, ...]:
         """Name the base chains it may be reached from (xt_check_target); none named: any."""

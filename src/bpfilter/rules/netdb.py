@@ -1,13 +1,14 @@
-"""Protocol and service names, the same on every machine.
+"""Names of protocols and services as rules are read, the same on every machine.
 
 iptables asks the C library, and so /etc/protocols and /etc/services; these tables
-are Debian's (netbase 6.4), kept here so that a ruleset means and prints the same on
-any operating system. `xtables_chain_protos` (libxtables/xtables.c) comes first, as
-in iptables.
+are Debian's (netbase 6.4), kept here so that a ruleset means the same on any operating
+system. `xtables_chain_protos` (libxtables/xtables.c) comes first, as in iptables, which
+writes no other names (since 1.8.11) but in listings without `-n`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 #: libxtables' own names, in its order: the first with a number is the one printed.
@@ -24,8 +25,15 @@ CHAIN_PROTOCOLS = (
     ("mobility-header", 135),
     ("ipv6-mh", 135),
     ("mh", 135),
+    ("dccp", 33),
+    ("ipcomp", 108),
     ("all", 0),
 )
+
+#: What a protocol is called in rules and wherever nothing is looked up.
+CHAIN_NAMES: dict[int, str] = {}
+for _name, _number in CHAIN_PROTOCOLS:
+    CHAIN_NAMES.setdefault(_number, _name)
 
 # name=number
 _PROTOCOLS = """
@@ -97,7 +105,7 @@ def protocol_number(name: str) -> int | None:
 
 
 def protocol_name(number: int) -> str | None:
-    """Give the name iptables-save prints for a protocol, None if it prints the number."""
+    """Give the name of a protocol (getprotobynumber, behind libxtables' own), None if unknown."""
     return _protocol_names().get(number)
 
 
@@ -107,6 +115,11 @@ def service_port(name: str, protocol: str | None = None) -> int | None:
     if protocol is None:
         return next(iter(ports.values()), None)
     return ports.get(_LETTERS.get(protocol, ""))
+
+
+def service_names() -> Iterable[str]:
+    """Give the names of all services, of one port the usual one first."""
+    return _services().keys()
 
 
 @cache

@@ -91,27 +91,29 @@ def parse_rule(words: Sequence[Word], context: Context) -> tuple[str, Rule]:
 def format_rule(
     rule: Rule, chain: str, family: Family, counters: bool = False, *, exact: bool = False
 ) -> str:
-    """Give the `-A CHAIN …` line iptables-save prints, without newline; see `RuleFormatter`."""
-    return RuleFormatter(family, counters, exact=exact).line(rule, chain)
+    """Give the `-A CHAIN …` line iptables-save prints, without newline; see `RuleFormatter`.
+
+    `counters` adds them where `iptables -vS` has them, before the target.
+    """
+    counted = f" -c {rule.counters.packets} {rule.counters.bytes}" if counters else ""
+    return RuleFormatter(family, exact=exact).line(rule, chain, counted)
 
 
 class RuleFormatter:
     """Writes rules as iptables-save prints them; what many rules share is written once.
 
-    `counters` adds them where `iptables -vS` has them, before the target. `exact` keeps what
-    iptables-save loses of a rule that can be enforced: `-p all`.
+    `exact` keeps what iptables-save loses of a rule that can be enforced: `-p all`.
     """
 
-    def __init__(self, family: Family, counters: bool = False, *, exact: bool = False) -> None:
+    def __init__(self, family: Family, *, exact: bool = False) -> None:
         self.family = family
-        self.counters = counters
         self.exact = exact
         # Texts of matches and targets by id; `kept`, so that no other one comes to have it.
         self._texts: dict[int, str] = {}
         self._kept: list[Match | Target] = []
 
-    def line(self, rule: Rule, chain: str) -> str:
-        """Give the `-A CHAIN …` line, without newline."""
+    def line(self, rule: Rule, chain: str, counted: str = "") -> str:
+        """Give the `-A CHAIN …` line, without newline; `counted` stands before the target."""
         line = "-A " + chain
         if rule.source is not None:
             line += self._address("-s", rule.source)
@@ -124,7 +126,7 @@ class RuleFormatter:
         if rule.protocol is not None:
             number = rule.protocol.number
             line += _sign(rule.protocol.inverted)
-            line += f"-p {netdb.protocol_name(number) or number}"
+            line += f"-p {netdb.CHAIN_NAMES.get(number, number)}"
         elif rule.any_protocol and self.exact:
             line += " -p all"
         if rule.fragment is not None:
@@ -132,8 +134,7 @@ class RuleFormatter:
         texts = self._texts
         for match in rule.matches:
             line += texts.get(id(match)) or self._part(match)
-        if self.counters:
-            line += f" -c {rule.counters.packets} {rule.counters.bytes}"
+        line += counted
         target = rule.target
         return line if target is None else line + (texts.get(id(target)) or self._part(target))
 

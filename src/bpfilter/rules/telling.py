@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bpfilter.rules import netdb
 from bpfilter.rules.address import format_listed
 from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import ChainDraft
-from bpfilter.rules.listing import describe_rule
+from bpfilter.rules.listing import Columns, Form
 from bpfilter.rules.model import Address, Family, Interface, Jump, Rule, Target, Verdict
+from bpfilter.rules.names import NUMBERS
 
 _VERBS = {"F": "Flushing", "Z": "Zeroing", "X": "Deleting"}
 
@@ -30,15 +30,13 @@ def tell_rule(rule: Rule, family: Family) -> str:
     """Give a rule as print_firewall does with FMT_PRINT_RULE (iptables/iptables.c)."""
     protocol = rule.protocol
     inverted = "!" if protocol is not None and protocol.inverted else " "
-    name = "all"
-    if protocol is not None:
-        name = netdb.protocol_name(protocol.number) or str(protocol.number)
+    name = NUMBERS.protocol(0 if protocol is None else protocol.number)
     source, destination = _address(rule.source, family), _address(rule.destination, family)
     return (
         f"{_target(rule.target)} {inverted}{name} opt {_fragment(rule.fragment)} "
         f"in {_interface(rule.in_interface)} out {_interface(rule.out_interface)} "
         f"{_sign(rule.source)}{source} {_sign(rule.destination)}-> {destination}  "
-        f"{describe_rule(rule, family)}\n"
+        f"{Columns(family, Form()).description(rule)}\n"
     )
 
 

@@ -64,20 +64,21 @@ def number(use: Use, owner: str, low: int = 0, high: int = U32) -> int:
 
 
 def number_range(use: Use, owner: str, high: int = U32) -> tuple[int, int]:
-    """Read `N`, `LOW:HIGH`, `LOW:` or `:HIGH` (xtopt_parse_mint); inclusive, order unchecked."""
+    """Read `N`, `LOW:HIGH`, `LOW:` or `:HIGH` (xtopt_parse_mint); inclusive."""
     word = use.words[0]
     low_text, colon, high_text = word.text.partition(":")
     if ":" in high_text:
         raise RuleError(
             f'{owner}: Too many components for option "{use.option.name}" (max: 2)', word.span
         )
-    bounds = []
+    bounds: list[int] = []
     for text, default in ((low_text, 0), (high_text, high)):
-        value = to_number(text, 0, high) if text else default
+        least = bounds[0] if bounds else 0
+        value = to_number(text, least, high) if text else default
         if value is None:
             raise RuleError(
                 f'{owner}: bad value for option "{use.option.name}" near "{text}", '
-                f"or out of range (0-{high}).",
+                f"or out of range ({least}-{high}).",
                 word.span,
             )
         bounds.append(value)

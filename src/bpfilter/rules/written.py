@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bpfilter.dataclass import dataclass
-from bpfilter.rules.model import Chain, Family, Table
+from bpfilter.rules.model import Chain, Family, Rule, Table
 from bpfilter.rules.options import RuleFormatter
 
 
@@ -32,11 +32,11 @@ def write_table(
 
     `exact` is as for RuleFormatter.
     """
-    formatter = RuleFormatter(family, counters, exact=exact)
+    formatter = RuleFormatter(family, exact=exact)
     return [
         Written(
             chain,
-            [formatter.line(rule, chain.name) for rule in chain.rules],
+            [formatter.line(rule, chain.name, _counted(rule, counters)) for rule in chain.rules],
             [
                 number
                 for rule in chain.rules
@@ -45,3 +45,7 @@ def write_table(
         )
         for chain in table.chains
     ]
+
+
+def _counted(rule: Rule, counters: bool) -> str:
+    return f" -c {rule.counters.packets} {rule.counters.bytes}" if counters else ""

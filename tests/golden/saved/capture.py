@@ -1,4 +1,4 @@
-"""Have iptables-legacy read each case and keep what it prints; see README.md."""
+"""Have iptables-legacy 1.8.11 read each case and keep what it prints; see README.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ VIEWS: dict[str, list[str] | None] = {
     ".list": ["-nvxL"],
     ".human": ["-nvL"],
     ".short": ["-nL", "--line-numbers"],
+    ".names": ["-vL"],
+    ".names-short": ["-L"],
 }
+
+#: What to run in a root directory, with the files there that iptables wants.
+ENTER = 'mount -t proc proc "$0/proc" && mount -t tmpfs run "$0/run" && exec chroot "$0" "$@"'
 
 
 def run(*words: str, stdin: str = "") -> str:
@@ -26,9 +31,9 @@ def run(*words: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def capture(case: Path) -> None:
+def capture(case: Path, root: str) -> None:
     command = "ip6tables-legacy" if case.suffix == ".in6" else "iptables-legacy"
-    inside = ("ip", "netns", "exec", NAMESPACE)
+    inside = ("ip", "netns", "exec", NAMESPACE, "unshare", "--mount", "sh", "-c", ENTER, root)
     text = case.read_text()
     run("ip", "netns", "add", NAMESPACE)
     try:
@@ -48,5 +53,7 @@ def capture(case: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: capture.py ROOT, where iptables-legacy 1.8.11 is installed")
     for path in sorted(HERE.glob("*.in*")):
-        capture(path)
+        capture(path, sys.argv[1])

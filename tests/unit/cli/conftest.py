@@ -18,6 +18,7 @@ from bpfilter.firewall.enforce import Verified
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.status import FamilyStatus, HookStatus, Status
+from bpfilter.rules.listing import Form, list_table
 from bpfilter.rules.model import Hook
 from bpfilter.rules.saved import parse_saved
 from bpfilter.rules.written import Written, write_table
@@ -104,9 +105,15 @@ class FakeFirewall:
         self._call("table", family)
         return self.tables.get(family)
 
-    def written(self, family: Family) -> list[Written] | None:
+    def written(self, family: Family, *, counters: bool = False) -> list[Written] | None:
         table = self.table(family)
-        return None if table is None else write_table(table, family)
+        return None if table is None else write_table(table, family, counters)
+
+    def listed(
+        self, family: Family, form: Form, chain: str | None = None, number: int = 0
+    ) -> str | None:
+        table = self.table(family)
+        return None if table is None else list_table(table, family, chain, number, form=form)
 
     def zero(self, family: Family) -> None:
         self._call("zero", family)
@@ -139,8 +146,8 @@ class FakeFirewall:
             load_s=0.025,
             rules=2,
             ordered=False,
-            traced=False,
-            canonical=True,
+        traced=False,
+        canonical=True,
             cells=9,
             words=3,
             counters_per_cpu=8,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bpfilter.rules.listing import describe_rule
+from bpfilter.rules.listing import Columns, Form
 from bpfilter.rules.model import Family, Rule
 from bpfilter.rules.options import format_rule, parse_rule
 from bpfilter.rules.registry import Context
@@ -37,7 +37,7 @@ class Place:
 
     def listed(self, words: str) -> str:
         """Give what `iptables -nvL` shows of the rule's matches and target."""
-        return describe_rule(self.parse(words), self.family).strip()
+        return Columns(self.family, Form()).description(self.parse(words)).strip()
 
     def decide(self, words: str, values: Values | None = None) -> Outcome:
         """Decide the last match of a rule on fields; those not named are 0."""
@@ -47,13 +47,17 @@ class Place:
 
 @dataclass(frozen=True)
 class PlacedSpelling:
-    """A rule of a table of spellings, and iptables' answer: `saved` is None if it refuses."""
+    """A rule of a table of spellings, and iptables' answer: `saved` is None if it refuses.
+
+    `newly`: see `Spelling`.
+    """
 
     extension: str
     place: Place
     words: str
     saved: str | None
     listed: str = ""
+    newly: bool = False
 
     def __str__(self) -> str:
         place = self.place
@@ -68,11 +72,11 @@ def read_placed(name: str) -> list[PlacedSpelling]:
         sign, _, rest = line.strip().partition(" ")
         if sign == "@":
             table, chain = rest.split()
-        elif sign in ("+", "-"):
+        elif sign in ("+", "-", "*", "~"):
             extension, digit, words = rest.split(" ", 2)
             place = Place(table, chain, V4 if digit == "4" else V6)
-            saved = place.words(words) if sign == "+" else None
-            made.append(PlacedSpelling(extension, place, words, saved))
+            saved = place.words(words) if sign in "+*" else None
+            made.append(PlacedSpelling(extension, place, words, saved, newly=sign in "*~"))
         elif sign == "=":
             made[-1] = replace(made[-1], saved=rest)
         elif sign == ">":

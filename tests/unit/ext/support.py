@@ -32,12 +32,16 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Spelling:
-    """A line of the table of spellings; `accepted` is iptables' answer."""
+    """A line of the table of spellings; `accepted` is the answer of iptables 1.8.11.
+
+    `newly`: 1.8.9 writes it otherwise, or takes it though it is refused here.
+    """
 
     extension: str
     family: Family
     accepted: bool
     words: str
+    newly: bool = False
 
     def __str__(self) -> str:
         return f"{self.family.command} {self.words}"
@@ -50,7 +54,8 @@ def read_spellings(name: str) -> list[Spelling]:
     for line in lines:
         if line and not line.startswith("#"):
             extension, family, sign, words = line.split(" ", 3)
-            made.append(Spelling(extension, V4 if family == "4" else V6, sign == "+", words))
+            version = V4 if family == "4" else V6
+            made.append(Spelling(extension, version, sign in "+*", words, sign in "*~"))
     return made
 
 

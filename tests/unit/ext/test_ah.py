@@ -14,7 +14,7 @@ from tests.unit.ext.support import V4, V6, Outcome, Values, decide, listed, pars
         ("-m ah", "-m ah", "ah "),
         ("--ahspi 5", "-m ah --ahspi 5", "ah spi:5"),
         ("! --ahspi 5:9", "-m ah ! --ahspi 5:9", "ah spis:!5:9"),
-        ("! --ahspi :", "-m ah", "ah spis:!0:4294967295"),
+        ("! --ahspi :", "-m ah ! --ahspi 0:4294967295", "ah spis:!0:4294967295"),
     ],
 )
 def test_text_v4(given: str, line: str, text: str) -> None:

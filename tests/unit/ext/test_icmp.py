@@ -18,7 +18,7 @@ from tests.unit.ext.support import Outcome, Values, decide, listed, parse, saved
         ("--icmp-type 3/1:4", "--icmp-type 3/1", "icmptype 3 codes 1-4"),
         ("--icmp-type 3/0:255", "--icmp-type 3", "icmptype 3"),
         ("--icmp-type any", "--icmp-type any", "icmptype 255"),
-        ("! --icmp-type 0xff/3", "! --icmp-type any", "icmp !type 255 code 3"),
+        ("! --icmp-type 0xff/3", "! --icmp-type 255/3", "icmp !type 255 code 3"),
     ],
 )
 def test_text(given: str, line: str, text: str) -> None:

@@ -13,17 +13,12 @@ SPELLINGS = read_spellings("packet_spellings.txt")
 ACCEPTED = [spelling for spelling in SPELLINGS if spelling.accepted]
 REFUSED = [spelling for spelling in SPELLINGS if not spelling.accepted]
 
-#: What iptables-save does not print, and so loses: code ranges, and `!` before a full range.
+#: What iptables-save does not print, and so loses: code ranges.
 LOSSY = {
-    "-p udp ! --sport 0:65535",
     "-p icmp --icmp-type 3/1:4",
     "-p icmp --icmp-type 8/5:3",
-    "-p icmp --icmp-type 255/3",
     "-p ipv6-icmp --icmpv6-type 3/1:4",
     "-p 58 --icmpv6-type 8/0:5",
-    "-p esp ! --espspi :",
-    "-p ah ! --ahspi :",
-    "-m ah ! --ahspi :",
 }
 
 #: Chunk flags that iptables takes, but whose bits are not read from the packet.

@@ -21,7 +21,6 @@ from tests.unit.ext.support import V6, Outcome, Values, decide, parse
         ("--rt-segsleft 1:300", {"rt_segsleft": 255}, True),
         ("--rt-segsleft 256:300", {"rt_segsleft": 255}, False),
         ("! --rt-segsleft 256:300", {"rt_segsleft": 255}, True),
-        ("--rt-segsleft 3:1", {"rt_segsleft": 2}, False),
         ("! --rt-segsleft 0:4294967295", {}, False),
         ("--rt-len 24", {"rt_length": 24}, True),
         ("! --rt-len 24", {"rt_length": 24}, False),

@@ -21,7 +21,7 @@ GOOD = {"sport": 40000, "dport": 22, "tcp_flags": 0x12, "tcp_options": bits(2, 8
             "-p tcp -m tcp ! --sport 1:99 --dport 5:65535",
             "tcp spts:!1:99 dpts:5:65535",
         ),
-        ("-p tcp ! --dport :", "-p tcp -m tcp", "tcp dpts:!0:65535"),
+        ("-p tcp ! --dport :", "-p tcp -m tcp ! --dport 0:65535", "tcp dpts:!0:65535"),
         (
             "-p tcp --syn",
             "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN",

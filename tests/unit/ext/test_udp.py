@@ -20,9 +20,8 @@ GOOD = {"udp_guard": 0, "sport": 1024, "dport": 53}
             "udp spts:!1:99 dpts:5:65535",
         ),
         ("-p udp --dport :", "-p udp -m udp", "udp"),
-        ("-p udp ! --dport :", "-p udp -m udp", "udp dpts:!0:65535"),
+        ("-p udp ! --dport :", "-p udp -m udp ! --dport 0:65535", "udp dpts:!0:65535"),
         ("-p udp --dport 010", "-p udp -m udp --dport 10", "udp dpt:10"),
-        ("-p udp --source-port 9:8", "-p udp -m udp --sport 9:8", "udp spts:9:8"),
     ],
 )
 def test_text(words: str, line: str, text: str) -> None:
@@ -53,8 +52,6 @@ def test_needs_its_protocol(protocol: str) -> None:
         ("! --dport 53", GOOD, Outcome.MISS),
         ("--sport 1000:1024 --dport 53", GOOD, Outcome.MATCH),
         ("--sport 1000:1023 --dport 53", GOOD, Outcome.MISS),
-        ("--sport 2000:1", GOOD, Outcome.MISS),
-        ("! --sport 2000:1", GOOD, Outcome.MATCH),
         ("! --sport :", GOOD, Outcome.MISS),
         ("-m udp", GOOD, Outcome.MATCH),
         ("-m udp", {"udp_guard": 1}, Outcome.MISS),

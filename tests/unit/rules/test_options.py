@@ -121,7 +121,11 @@ def test_several_addresses_make_several_rules() -> None:
         ("-I INPUT x", "Invalid rule number `x'", "x"),
         ("-A INPUT -p tcp -m tcp --dport 1 --dport 2", "can only be used once", "--dport"),
         ("-A INPUT -m comment ! --comment x", "cannot be inverted", "--comment"),
-        ("-A INPUT -p tcp --tcp-flags SYN -j DROP", "--tcp-flags requires two args", "--tcp-flags"),
+        (
+            "-A INPUT -p tcp --tcp-flags SYN -j DROP",
+            "--tcp-flags requires two args",
+            "--tcp-flags",
+        ),
         ("-A INPUT -m comment", 'option "--comment" must be specified', "comment"),
     ],
 )

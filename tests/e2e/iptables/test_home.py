@@ -1,0 +1,168 @@
+"""A filter table goes to the kernel and comes back: with its counters, and never none."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from bpfilter import Firewall
+from bpfilter.firewall.revision import LinesDraft
+from bpfilter.iptables.home import FilterTable, empty, give, has_rules, saved
+from bpfilter.iptables.kernel_tool import KernelTool
+from bpfilter.rules.model import Family
+from bpfilter.rules.options import RuleParser
+from bpfilter.rules.words import split_words
+from tests.e2e.test_apply import reached
+from tests.harness import faults
+from tests.harness.netns import Namespace
+
+pytestmark = pytest.mark.e2e
+
+LOG = "-A INPUT -j LOG"
+DROPPED, REACHED = "127.0.0.2", "127.0.0.3"
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def tool(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> KernelTool:
+    path = f"{tmp_path}/bpfilter.conf"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"kernel-tool = {request.param}  # for this test\n")
+    monkeypatch.setenv("BPFILTER_CONF", path)
+    return KernelTool(request.param)
+
+
+def command(line: str) -> Callable[[LinesDraft], None]:
+    """Give a change that does what a command says."""
+
+    def change(lines: LinesDraft) -> None:
+        parser = RuleParser(lines.family, lines.name, lines.chains)
+        made = parser.parse_words(split_words(line))
+        assert made is not None
+        lines.apply(made)
+
+    return change
+
+
+def do(table: FilterTable, *lines: str) -> None:
+    for line in lines:
+        table.revise(command(line), "test")
+
+
+def text(table: FilterTable) -> str:
+    found = table.firewall.text(table.family)
+    return "" if found is None else found.decode()
+
+
+def test_there_and_back_with_counters(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        table = FilterTable(Family.IPV4)
+        do(table, "-P FORWARD DROP", "-N own", f"-A INPUT -d {DROPPED} -j DROP", "-A INPUT -j own")
+        assert reached(namespace, DROPPED, REACHED) == {REACHED}
+        before = text(table)
+        assert "[1:" in before
+        do(table, LOG)
+        assert table.owner() == tool
+        assert text(table) == ""
+        assert reached(namespace, DROPPED) == set()
+        _, counted, _ = tool.run(Family.IPV4, "save", ["-c", "-t", "filter"])
+        assert f"[2:58] -A INPUT -d {DROPPED}/32 -j DROP".encode() in counted
+        assert b":FORWARD DROP" in counted
+        tool.run(Family.IPV4, "", ["-D", "INPUT", "-j", "LOG"])
+        table.retake(tool)
+        assert table.owner() is None
+        assert f"[2:58] -A INPUT -d {DROPPED}/32 -j DROP" in text(table)
+        assert ":FORWARD DROP" in text(table)
+        assert not has_rules(saved(tool, Family.IPV4))
+        assert reached(namespace, DROPPED, REACHED) == {REACHED}
+
+
+def test_rules_of_others_are_not_overwritten(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        theirs = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d {REACHED}/32 -j DROP\nCOMMIT\n"
+        give(tool, Family.IPV4, theirs.encode())
+        table = FilterTable(Family.IPV4)
+        do(table, f"-A INPUT -d {DROPPED} -j DROP")
+        with pytest.raises(Exception, match="bpfilter adopt"):
+            do(table, LOG)
+        assert table.owner() is None
+        assert has_rules(saved(tool, Family.IPV4))
+        assert DROPPED in text(table)
+
+
+def killed_at(step: int, action: Callable[[FilterTable], None]) -> bool:
+    """Do something in a process that dies at a step; False if it was done before that."""
+    child = os.fork()
+    if child == 0:
+        try:
+            action(FilterTable(Family.IPV4, Firewall(kernel=faults.killing(step))))
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def consistent(namespace: Namespace, tool: KernelTool) -> None:
+    """Look at what is in force, have another command mend it, and look again."""
+    assert DROPPED not in reached(namespace, DROPPED)
+    table = FilterTable(Family.IPV4)
+    owner = table.owner()
+    if owner is not None:
+        owner = table.settle(owner)
+    assert DROPPED not in reached(namespace, DROPPED)
+    theirs = has_rules(saved(tool, Family.IPV4))
+    assert theirs == (owner is not None)
+    assert (text(table) == "") == (owner is not None)
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_of_going(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        step, died = 0, True
+        while died:
+            empty(tool, Family.IPV4)
+            table = FilterTable(Family.IPV4)
+            if table.owner() is not None:
+                table.settle(tool)
+                table.firewall.settle(Family.IPV4, lambda: None)
+                take_down(table)
+            table.firewall.clear(Family.IPV4)
+            do(table, f"-A INPUT -d {DROPPED} -j DROP")
+            died = killed_at(step, lambda each: do(each, LOG))
+            consistent(namespace, tool)
+            step += 1
+        assert step > 5
+        take_down(FilterTable(Family.IPV4))
+        empty(tool, Family.IPV4)
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_of_coming_back(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        step, died = 0, True
+        while died:
+            table = FilterTable(Family.IPV4)
+            if table.owner() is None:
+                table.firewall.clear(Family.IPV4)
+                empty(tool, Family.IPV4)
+                do(table, f"-A INPUT -d {DROPPED} -j DROP", LOG)
+            else:
+                tool.run(Family.IPV4, "", ["-A", "INPUT", "-j", "LOG"])
+            tool.run(Family.IPV4, "", ["-D", "INPUT", "-j", "LOG"])
+            died = killed_at(step, lambda each: each.retake(tool))
+            consistent(namespace, tool)
+            step += 1
+        assert step > 5
+        assert FilterTable(Family.IPV4).owner() is None
+
+
+def take_down(table: FilterTable) -> None:
+    """Have nobody own the table, whoever does."""
+    with table.firewall._writing() as store:
+        from bpfilter.firewall import delegated
+
+        delegated.remove(store, table.family)
