@@ -82,17 +82,28 @@ def hand_over(
 
 
 def take_back(
-    store: Store, family: Family, text: bytes, source: str, empty: Emptier
+    store: Store,
+    family: Family,
+    text: bytes,
+    source: str,
+    empty: Emptier,
+    again: Callable[[], bytes] | None = None,
 ) -> Generation:
     """Put the table in force that the kernel has, as iptables-save -c printed it.
 
+    `again` gives the same once more, for what it has counted meanwhile.
     The caller holds the lock. Raises: as `Firewall.apply_text`; it stays the kernel's then.
+    What `again` and `empty` raise; both are in force then.
     """
     from bpfilter.firewall.enforce import Enforcing
 
     rules = GivenText(text, source, family).readable
     enforcing = Enforcing(store, family, rules, 0.0, lambda _: None)
     made = enforcing.apply_locked(source=source)
+    if again is not None:
+        from bpfilter.firewall.recount import add_missed
+
+        add_missed(store, made, text, again())
     empty()
     remove(store, family)
     return made

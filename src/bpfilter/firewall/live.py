@@ -252,13 +252,18 @@ class Firewall:
             delegated.hand_over(store, family, change, to, give)
 
     def take_back(
-        self, family: Family, text: bytes, source: str, empty: Callable[[], None]
+        self,
+        family: Family,
+        text: bytes,
+        source: str,
+        empty: Callable[[], None],
+        again: Callable[[], bytes] | None = None,
     ) -> Generation:
         """Put in force what the kernel has; see firewall.delegated.take_back."""
         from bpfilter.firewall import delegated
 
         with self._writing() as store:
-            return delegated.take_back(store, family, text, source, empty)
+            return delegated.take_back(store, family, text, source, empty, again)
 
     def settle(self, family: Family, empty: Callable[[], None]) -> None:
         """Undo what an interrupted hand-over left; see firewall.delegated.settle."""
@@ -266,6 +271,17 @@ class Firewall:
 
         with self._writing() as store:
             delegated.settle(store, family, empty)
+
+    def mark(self, family: Family, delegated: Delegated | None) -> None:
+        """Say that the kernel has a filter table, which it has; None: that it has not."""
+        from bpfilter.firewall import delegated as marks
+
+        with self._writing() as store:
+            if delegated is None:
+                marks.remove(store, family)
+            else:
+                marks.write(store, family, delegated)
+            store.forget()
 
     def zero(self, family: Family, chain: str = "", number: int = 0) -> None:
         """Set all counters of a family to zero, or a chain's, or one rule's (from 1).

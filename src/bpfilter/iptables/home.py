@@ -58,7 +58,7 @@ class FilterTable:
             self.firewall.revise(self.family, change, source=source)
         except RefusedError as refusal:
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
+            to = because_of(tool, refusal)
             self.firewall.hand_over(
                 self.family, change, to, lambda text: give(tool, self.family, text)
             )
@@ -78,7 +78,7 @@ class FilterTable:
                 give(owner, self.family, _declaring(given.raw, otherwise or {}), words)
                 return
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
+            to = because_of(tool, refusal)
 
             def give_whole(before: bytes) -> None:
                 text = _declaring(given.raw, policies_of(before))
@@ -99,9 +99,10 @@ class FilterTable:
         try:
             self.firewall.take_back(
                 self.family,
-                _with_counters(owner, self.family),
+                counted(owner, self.family),
                 f"{self.family.command}-{owner.kind}",
                 lambda: empty(owner, self.family),
+                lambda: counted(owner, self.family),
             )
         except (RefusedError, SourceError):
             return
@@ -134,6 +135,11 @@ class FilterTable:
 def saved(tool: KernelTool, family: Family) -> bytes:
     """Give the filter table that the kernel has, as iptables-save prints it."""
     return _checked(tool, family, "save", ["-t", TABLE])
+
+
+def counted(tool: KernelTool, family: Family) -> bytes:
+    """Give the same with counters."""
+    return _checked(tool, family, "save", ["-c", "-t", TABLE])
 
 
 def give(tool: KernelTool, family: Family, text: bytes, words: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from bpfilter.dataclass import dataclass
@@ -62,6 +63,8 @@ class KernelTool:
         import subprocess
 
         path = self.path(family, verb)
+        with suppress(OSError):
+            os.mkdir(os.path.dirname(_OWN_LOCK), 0o700)
         environment = {**os.environ, _LOCK_VARIABLE: _OWN_LOCK}
         try:
             done = subprocess.run(

@@ -1,0 +1,187 @@
+"""Take a filter table over from the kernel's own: enforce it, and only then clear the old.
+
+    read → say that the kernel has it → ours in force, with its counters → read again → clear
+
+Killed anywhere, what is left is the kernel's, said to be so, or both, which the next command
+that changes rules tidies up. The tools of nf_tables take no lock, so a change that one of them
+makes meanwhile is looked for, and taken over as well; and what is cleared is cleared only if
+nothing has changed since.
+"""
+
+from __future__ import annotations
+
+from bpfilter.dataclass import dataclass
+from bpfilter.errors import BusyError, Error, SourceError, StateError, ToolError
+from bpfilter.firewall.delegated import Delegated
+from bpfilter.firewall.given import GivenText
+from bpfilter.firewall.live import Firewall
+from bpfilter.iptables.found import KINDS, Found, filter_rules, plain
+from bpfilter.iptables.home import TABLE, FilterTable, because_of, counted, empty
+from bpfilter.iptables.kernel_tool import KernelTool
+from bpfilter.kernel.api import Kernel
+from bpfilter.rules.model import Family
+
+#: How often rules are read again that others keep changing.
+TRIES = 5
+#: How often the same for changes of other tables.
+_OTHER_CHANGES = 50
+_NOTHING = "nothing was taken over"
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What became of a family: `found` is None if the kernel has no rules of it.
+
+    `kept` says why its rules stay with the kernel.
+    """
+
+    family: Family
+    found: Found | None
+    kept: Delegated | None = None
+
+
+def adopt(table: FilterTable, kind: str | None = None, *, dry_run: bool = False) -> Adopted:
+    """Take over what is in force, of `kind` alone if that is given; the caller holds the
+    xtables lock. A dry run has the kernel verify it, and changes nothing.
+
+    Raises: any Error; what was in force is then still in force.
+    """
+    family, firewall = table.family, table.firewall
+    found = _choose(firewall, family, kind)
+    if found is None:
+        if not dry_run:
+            _forget(firewall, family, kind)
+        return Adopted(family, None)
+    try:
+        if dry_run:
+            firewall.verify(GivenText(found.text, f"{family.command}-{found.tool.kind}", family))
+        else:
+            _take(firewall, family, found)
+    except SourceError as refusal:  # what we cannot read, either, the kernel can
+        if table.config.unenforceable == "refuse":
+            raise
+        kept = because_of(found.tool, refusal)
+        if not dry_run:
+            firewall.mark(family, kept)
+        return Adopted(family, found, kept)
+    return Adopted(family, found)
+
+
+# Which of the two is to be taken over.
+def _choose(firewall: Firewall, family: Family, kind: str | None) -> Found | None:
+    name = family.command
+    every = [filter_rules(firewall.kernel, family, each) for each in KINDS]
+    found = [each for each in every if each is not None]
+    chosen = [each for each in found if kind in (None, each.tool.kind)]
+    if not chosen:
+        return None
+    delegated = firewall.delegated(family)
+    if delegated is None and firewall.generation(family) is not None:
+        raise StateError(
+            f"{name} rules of bpfilter's are in force, and would be replaced by those of "
+            f"{name}-{chosen[0].tool.kind}; clear one of them first, with "
+            f"'bpfilter clear -{_digit(family)}' or '{name}-{chosen[0].tool.kind} -F'"
+        )
+    if len(chosen) > 1:
+        raise ToolError(
+            f"{name}-nft and {name}-legacy both have filter rules, which packets must pass both; "
+            "say which are to be taken over, with --from nft or --from legacy"
+        )
+    return chosen[0]
+
+
+# Nothing is there of a table that is said to be the kernel's: it is ours again.
+def _forget(firewall: Firewall, family: Family, kind: str | None) -> None:
+    delegated = firewall.delegated(family)
+    if delegated is not None and kind in (None, delegated.tool):
+        firewall.mark(family, None)
+
+
+def _take(firewall: Firewall, family: Family, found: Found) -> None:
+    before = firewall.delegated(family)
+    tool, text = found.tool, found.text
+    firewall.mark(family, before or Delegated(tool.kind, "", "it is about to be taken over"))
+    try:
+        _switch(firewall, family, tool, text)
+    except BaseException:
+        _undo(firewall, family, tool, before)
+        raise
+
+
+def _switch(firewall: Firewall, family: Family, tool: KernelTool, text: bytes) -> None:
+    source = f"{family.command}-{tool.kind}"
+    for _ in range(TRIES):
+        old = _Old(firewall.kernel, tool, family, text)
+        try:
+            firewall.take_back(family, text, source, old.clear, old.read_again)
+        except _Changed as changed:
+            text = changed.text
+        else:
+            return
+    raise BusyError(f"somebody keeps changing the rules of {source}; {_NOTHING}")
+
+
+# Ours go only while the kernel's are there: the fault may have come after they were cleared.
+def _undo(firewall: Firewall, family: Family, tool: KernelTool, before: Delegated | None) -> None:
+    if filter_rules(firewall.kernel, family, tool.kind) is None:
+        firewall.mark(family, None)
+        return
+    firewall.clear(family)
+    firewall.mark(family, before)
+
+
+class _Changed(Error):
+    """The rules are not what they were when they were read."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__("the rules have changed meanwhile")
+        self.text = text
+
+
+class _Old:
+    """The kernel's table as it was read; what was changed since is not thrown away."""
+
+    def __init__(self, kernel: Kernel, tool: KernelTool, family: Family, text: bytes) -> None:
+        self.kernel = kernel
+        self.tool = tool
+        self.family = family
+        self.text = text
+        self.generation = 0
+
+    def read_again(self) -> bytes:
+        """Raises: _Changed."""
+        if self.tool.kind == "nft":
+            self.generation = self.kernel.nft_generation()
+        now = counted(self.tool, self.family)
+        if plain(now) != plain(self.text):
+            raise _Changed(now)
+        return now
+
+    def clear(self) -> None:
+        """Clear it if it is as it was when it was read again. Raises: _Changed, BusyError."""
+        if self.tool.kind != "nft":  # which has no lock
+            empty(self.tool, self.family)
+            return
+        for _ in range(_OTHER_CHANGES):
+            if self.kernel.delete_nft_table(self.family, TABLE, self.generation):
+                return
+            self.read_again()
+        raise BusyError(f"somebody keeps changing nf_tables; {_NOTHING}")
+
+
+def settle(firewall: Firewall, family: Family) -> str:
+    """Clear the kernel's table where ours has taken its place; gives whose it was, or nothing.
+
+    The caller holds the xtables lock. Raises: ToolError; both are in force then.
+    """
+    delegated = firewall.delegated(family)
+    if delegated is None:
+        return ""
+    tool = KernelTool(delegated.tool)
+    firewall.settle(family, lambda: empty(tool, family))
+    is_settled = firewall.delegated(family) is None
+    return f"{family.command}-{tool.kind}" if is_settled else ""
+
+
+def _digit(family: Family) -> int:
+    return 4 if family is Family.IPV4 else 6
