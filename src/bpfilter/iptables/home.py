@@ -59,9 +59,14 @@ class FilterTable:
         except (RefusedError, UnsupportedError) as refusal:
             tool = self._other(refusal)
             to = because_of(tool, refusal)
-            self.firewall.hand_over(
-                self.family, change, to, lambda text: give(tool, self.family, text)
-            )
+
+            def give_all(text: bytes) -> None:
+                try:
+                    give(tool, self.family, text)
+                except KernelRefused as error:
+                    raise _of_a_command(error, self.family) from None
+
+            self.firewall.hand_over(self.family, change, to, give_all)
             self._tell(to)
 
     def restore(self, given: GivenText, *, counters: bool, owner: KernelTool | None) -> None:
@@ -201,6 +206,13 @@ def _checked(
     if status != 0:
         raise KernelRefused(messages.decode("utf-8", "replace").strip(), status)
     return output
+
+
+# What a command says of a rule that iptables-restore refused on its behalf.
+def _of_a_command(error: KernelRefused, family: Family) -> KernelRefused:
+    said = str(error).replace(f"{family.command}-restore", family.command)
+    lines = [line for line in said.split("\n") if not line.startswith("Error occurred at line")]
+    return KernelRefused("\n".join(lines), error.status)
 
 
 class KernelRefused(ToolError):
