@@ -15,8 +15,7 @@ from tests.harness.iptables_commands import Commands, Said
 pytestmark = pytest.mark.e2e
 
 LINES = (Path(__file__).parents[2] / "data" / "iptables" / "commands.txt").read_text().splitlines()
-#: Where we say another thing: what begins so is worded by the extension in iptables, and by
-#: the reader here.
+#: Where we say another thing: extensions of iptables word these themselves, here the reader does.
 OTHERWISE = (
     "-A INPUT -p tcp -m tcp --syn --tcp-flags SYN SYN",
     "-A INPUT -p tcp --dport 1 --dport 2",
@@ -45,10 +44,8 @@ def test_every_command_is_answered_as_by_iptables(commands: Commands) -> None:
     for line in LINES:
         words = shlex.split(line)
         if commands.name == "ip6tables":
-            words = [
-                word.replace("1.2.3.4/40", "::1/400").replace("1.2.3.4", "::1") for word in words
-            ]
-            words = [word.replace("1.1.1.1", "::2").replace("2.2.2.2", "::3") for word in words]
+            for address, other in ADDRESSES.items():
+                words = [word.replace(address, other) for word in words]
         ours, theirs = commands.ours(*words), commands.theirs(*words)
         if differs(ours, theirs) and line not in OTHERWISE:
             found.append(f"{line}\n  ours: {ours}\n  theirs: {theirs}")
