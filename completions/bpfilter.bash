@@ -104,20 +104,22 @@ _bpfilter() {
         ;;
     save)
         case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
             -w|--wait) return ;;
         esac
         if [[ $cur == -* ]]; then
-            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 -w --wait -c --counters -v --verbose"
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait -c --counters -v --verbose"
         else
             _bpfilter_files
         fi
         ;;
     restore)
         case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
             -w|--wait) return ;;
         esac
         if [[ $cur == -* ]]; then
-            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 -w --wait --boot"
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait --boot"
         else
             _bpfilter_files
         fi

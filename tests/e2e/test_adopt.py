@@ -400,7 +400,7 @@ def test_every_call_failing(host: Host, firewall: Firewall) -> None:
 def test_apply_takes_the_place_of_what_was_delegated(
     host: Host, firewall: Firewall, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.iptables("nft", REJECT)
+    host.iptables("nft", REJECT, "-P FORWARD DROP")
     host.adopt()
     netns = ("--netns", str(host.namespace.path))
     path = tmp_path / "rules.v4"
@@ -421,6 +421,9 @@ def test_apply_takes_the_place_of_what_was_delegated(
     assert not host.rules("nft")
     assert firewall.delegated(Family.IPV4) is None
     assert host.drops()
+    found = firewall.table(Family.IPV4)
+    assert found is not None
+    assert found.chain("FORWARD").policy == "DROP", "FILE does not declare it"
 
 
 def test_other_tables_elsewhere_are_said(

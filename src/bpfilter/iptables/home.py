@@ -178,11 +178,8 @@ def _declaring(text: bytes, policies: dict[str, str]) -> bytes:
     return before + added.encode() + commit + after
 
 
-def _with_counters(tool: KernelTool, family: Family) -> bytes:
-    return _checked(tool, family, "save", ["-c", "-t", TABLE])
-
-
-def _delegated(tool: KernelTool, refusal: RefusedError) -> Delegated:
+def because_of(tool: KernelTool, refusal: SourceError) -> Delegated:
+    """Say that a tool has the table, and which rule is why."""
     from bpfilter.firewall.delegated import Delegated
 
     line = "" if refusal.span is None else refusal.span.text
