@@ -166,6 +166,22 @@ def test_rules_in_both(host: Host, firewall: Firewall) -> None:
     assert host.release("legacy").rules == 1
 
 
+def test_beside_a_delegated_table(host: Host, firewall: Firewall) -> None:
+    host.iptables("nft", REJECT)
+    host.adopt()
+    host.iptables("legacy", DROP)
+    with pytest.raises(StateError, match="iptables-legacy cannot be in force beside it"):
+        host.adopt("legacy")
+    assert host.adopt().kept is not None
+    assert len(host.rules("legacy")) == len(host.rules("nft")) == 1
+    host.iptables("nft", "-F")  # so that nothing is left of what was delegated
+    got = host.adopt()
+    assert got.kept is None
+    assert host.drops()
+    assert not host.rules("legacy")
+    assert firewall.delegated(Family.IPV4) is None
+
+
 def test_chains_of_others_in_the_table(host: Host, firewall: Firewall) -> None:
     host.iptables("nft", DROP)
     host.namespace.run("nft", "add chain ip filter x { type filter hook input priority 5; }")
