@@ -36,11 +36,16 @@ def find_mirror() -> str:
     raise FetchError("there is no Debian mirror among apt's sources")
 
 
-def run(command: list[str], directory: Path | None = None) -> str:
-    """Run a command and give its output. Raises: FetchError with the last thing it said."""
+def run(command: list[str], directory: Path | None = None, name: str | None = None) -> str:
+    """Run a command and give its output.
+
+    Raises: FetchError with what apt's programs mark as an error first, or was said last; `name`
+    stands for a command too long to be shown.
+    """
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no reason given"]
-        words = " ".join(word for word in command if not word.startswith("-o"))
-        raise FetchError(f"{words}: {said[-1]}")
+        errors = [line.strip() for line in said if line.lstrip().startswith("E: ")]
+        words = name or " ".join(word for word in command if not word.startswith("-o"))
+        raise FetchError(f"{words}: {(errors or said[-1:])[0]}")
     return done.stdout

@@ -90,10 +90,11 @@ def _make(cache: Path) -> Path:
         target = Path(name, "root")
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *_OPTIONS]
         command += [f"--include={','.join(PACKAGES)}", f"--customize-hook={_UNPACK}"]
-        # Its processes and mounts end with it. The network it shares: the packages come from there;
-        # services are not started, mmdebstrap's policy-rc.d and start-stop-daemon see to that.
+        # Its processes and mounts end with it. The network it shares, for the packages come from
+        # there; mmdebstrap's policy-rc.d and start-stop-daemon see to it that nothing is started.
         inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        run([*inside, *command, RELEASE, str(target), f"deb {find_mirror()} {RELEASE} main"])
+        source = f"deb {find_mirror()} {RELEASE} main"
+        run([*inside, *command, RELEASE, str(target), source], name="mmdebstrap")
         (target / "etc/hostname").write_text("sandbox\n")
         made = cache / f"root-{_recipe()}-{int(time.time())}"
         target.rename(made)

@@ -52,7 +52,7 @@ class Probe:
 
 
 class Servers:
-    """TCP and UDP servers in a namespace on ports of both families; UDP says back what it hears."""
+    """TCP and UDP servers in a namespace, of both families; UDP says back what it hears."""
 
     def __init__(
         self, namespace: Namespace, tcp: Iterable[int] = (), udp: Iterable[int] = ()

@@ -42,9 +42,13 @@ _PROGRAM = """\
 import sys
 sys.pycache_prefix = "/opt/bytecode"
 sys.path.insert(0, "/opt/bpfilter")
-from bpfilter.iptables.program import run
+from {module} import run
 sys.exit(run())
 """
+_PROGRAMS = {
+    "/usr/sbin/iptables-bpf": "bpfilter.iptables.program",
+    "/usr/sbin/bpfilter": "bpfilter.cli.main",
+}
 
 # What process 1 does before it waits for others. /proc is still the outer one in the first line:
 # it tells our number out there. Nothing of the outer tree is left to be seen at the end.
@@ -142,8 +146,9 @@ class Sandbox:
         # As update-alternatives would, which takes a while to say the same.
         lines = ["set -e"]
         if command is Command.BPF:
-            lines.append(f"printf %s {shlex.quote(_PROGRAM)} > /usr/sbin/iptables-bpf")
-            lines.append("chmod 755 /usr/sbin/iptables-bpf")
+            for path, module in _PROGRAMS.items():
+                text = shlex.quote(_PROGRAM.format(module=module))
+                lines.append(f"printf %s {text} > {path}; chmod 755 {path}")
         for family in FAMILIES:
             for suffix in SUFFIXES:
                 there = f"/usr/sbin/{family}-{command.value}{suffix}"

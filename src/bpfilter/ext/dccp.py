@@ -98,10 +98,22 @@ class Dccp(Match):
     option: DccpOption | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
-        Option("--dccp-types", invertible=True),
-        Option("--dccp-option", invertible=True),
+        Option(
+            "--source-port",
+            "port[:port]",
+            "source port or range",
+            invertible=True,
+            aliases=("--sport",),
+        ),
+        Option(
+            "--destination-port",
+            "port[:port]",
+            "destination port or range",
+            invertible=True,
+            aliases=("--dport",),
+        ),
+        Option("--dccp-types", "type[,type]", "the type of the packet", invertible=True),
+        Option("--dccp-option", "number", "an option that the header has", invertible=True),
     )
 
     @classmethod

@@ -36,9 +36,21 @@ class Multiport(Match):
     inverted: bool = False
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-ports", invertible=True, aliases=("--sports",)),
-        Option("--destination-ports", invertible=True, aliases=("--dports",)),
-        Option("--ports", invertible=True),
+        Option(
+            "--source-ports",
+            "port[,port:port]",
+            "source port is one of up to 15",
+            invertible=True,
+            aliases=("--sports",),
+        ),
+        Option(
+            "--destination-ports",
+            "port[,port:port]",
+            "destination port is one of up to 15",
+            invertible=True,
+            aliases=("--dports",),
+        ),
+        Option("--ports", "port[,port:port]", "either port is one of up to 15", invertible=True),
     )
 
     @classmethod

@@ -211,9 +211,27 @@ class Sctp(Match):
     chunks: ChunkTypes | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
-        Option("--chunk-types", values=2, invertible=True),
+        Option(
+            "--source-port",
+            "port[:port]",
+            "source port or range",
+            invertible=True,
+            aliases=("--sport",),
+        ),
+        Option(
+            "--destination-port",
+            "port[:port]",
+            "destination port or range",
+            invertible=True,
+            aliases=("--dport",),
+        ),
+        Option(
+            "--chunk-types",
+            "all|any|only type[:flags],...",
+            "which chunks the packet has",
+            values=2,
+            invertible=True,
+        ),
     )
 
     @classmethod

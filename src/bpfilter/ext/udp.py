@@ -24,8 +24,20 @@ class Udp(Match):
 
     PROTOCOL: ClassVar[int] = 17
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
+        Option(
+            "--source-port",
+            "port[:port]",
+            "source port or range",
+            invertible=True,
+            aliases=("--sport",),
+        ),
+        Option(
+            "--destination-port",
+            "port[:port]",
+            "destination port or range",
+            invertible=True,
+            aliases=("--dport",),
+        ),
     )
 
     @classmethod

@@ -43,6 +43,7 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
     _check_nat_drop(draft, table)
     context = Context(draft.family, table, draft.chain, draft.protocol)
     matches = tuple(_extension(draft, loaded, context) for loaded in draft.matches)
+    context = Context(draft.family, table, draft.chain, draft.protocol, matches)
     _check_options(draft)
     _check_chain(draft)
     target = _target(draft, context, chains)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,11 @@ def judge(root: Path) -> Callable[[Play], None]:
     """Give what performs a play under both and fails with the first view that differs."""
 
     def perform(play: Play) -> None:
-        expected = _perform(play, root, Command.LEGACY)
-        seen = _perform(play, root, command_on_trial())
+        # At the same time, each on a machine of its own: most of it is waiting.
+        with ThreadPoolExecutor(2) as pool:
+            commands = (Command.LEGACY, command_on_trial())
+            performances = [pool.submit(_perform, play, root, command) for command in commands]
+            expected, seen = (performance.result() for performance in performances)
         assert [view.step for view in seen] == [view.step for view in expected]
         differing = [
             text for pair in zip(expected, seen, strict=True) if (text := _difference(*pair))

@@ -20,15 +20,11 @@ from tests.harness.netns import CLIENT, SERVER, Lab, Namespace
 from tests.harness.probes import Probe, Servers, ask
 from tests.harness.sandbox import FAMILIES, Command, Sandbox
 
-_COUNTERS = re.compile(r"\[\d+:\d+\]")
+_COUNTERS = re.compile(r"^(:.*) \[\d+:\d+\]$|^\[\d+:\d+\] ")
 _UNTOUCHED = re.compile(r":[A-Z]+ ACCEPT")
 
 #: Addresses of the client's network from which it can ask as well.
 NEIGHBOURS = ("192.0.2.10", "192.0.2.11")
-
-#: Whether a container is there is asked for long enough for nobody to be told that it is not,
-#: which would come of whichever probe is under way by then.
-ASKING = {"ipv4/neigh/default/mcast_solicit": 200, "ipv6/neigh/default/mcast_solicit": 200}
 
 
 @dataclass(slots=True)
@@ -60,6 +56,7 @@ class Host:
     views: list[View] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
+    varying: str = r"(?!)"  # what is different in names each time
     others: dict[str, Namespace] = field(default_factory=dict)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -70,7 +67,7 @@ class Host:
             self._stack.enter_context(Servers(namespace, tcp, udp))
 
     def join(self, name: str, path: str, tcp: Iterable[int] = (), udp: Iterable[int] = ()) -> None:
-        """Have servers in a network namespace of the sandbox, and let probes be sent from there."""
+        """Have servers in a network namespace of the sandbox, and let probes come from it."""
         self.others[name] = Namespace.existing(f"/proc/{self.box.pid}/root{path}")
         self._stack.enter_context(Servers(self.others[name], tcp, udp))
 
@@ -87,12 +84,16 @@ class Host:
         said = self.box.run("sh", "-c", line, status=None)
         self.texts[line] = re.sub(hide, "…", said) if hide else said
 
-    def look(self, step: str) -> None:
-        """Take a view: the tables, what the probes meet, and what was told since the last."""
+    def look(self, step: str, *, ordered: bool = True) -> None:
+        """Take a view: the tables, what the probes meet, and what was told since the last.
+
+        Not `ordered`: the client does things in no order of its own, and rules are sorted.
+        """
         tables = {}
         for family in FAMILIES:
             for name, rules in split_tables(self.box.run(f"{family}-save")).items():
-                tables[f"{family} {name}"] = rules
+                lines = [re.sub(self.varying, "…", rule) for rule in rules]
+                tables[f"{family} {name}"] = lines if ordered else sorted(lines)
         self.views.append(View(step, tables, self._ask(self.probes), self.texts))
         self.texts = {}
 
@@ -113,7 +114,6 @@ class Host:
 def open_host(root: Path, command: Command) -> Iterator[Host]:
     """Give a fresh machine on which `iptables` is a command's."""
     with Lab() as lab:
-        lab.firewall.sysctl(ASKING)
         lab.client.ip(*(f"address add {address}/32 dev lo" for address in NEIGHBOURS))
         with Sandbox.open(root, lab.firewall, command) as box:
             host = Host(box, lab)
@@ -135,7 +135,7 @@ def split_tables(saved: str) -> dict[str, list[str]]:
         if line.startswith("*"):
             rules = tables.setdefault(line[1:], [])
         elif line and line != "COMMIT" and not line.startswith("#"):
-            rules.append(_COUNTERS.sub("", line).strip())
+            rules.append(_COUNTERS.sub(r"\1", line))
     return {
         name: rules
         for name, rules in tables.items()

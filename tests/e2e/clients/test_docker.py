@@ -29,51 +29,59 @@ CONTAINERS = {
     "inner": "--network inner --ip 172.32.0.2",
 }
 ADDRESSES = {
-    **{"web": "172.17.0.2", "api": "172.30.0.2", "db": "172.31.0.2", "peer": "172.31.0.3"},
-    **{"inner": "172.32.0.2"},
+    "web": "172.17.0.2",
+    "api": "172.30.0.2",
+    "db": "172.31.0.2",
+    "peer": "172.31.0.3",
+    "inner": "172.32.0.2",
 }
-
-OUTSIDE = (
+PORTS = (
     *to_host("tcp/22", "tcp/8080", "tcp/8081", "tcp/8082", "udp/5353"),
     *to_host("tcp/8080", families="4", source=NEIGHBOURS[0]),
-    *(Probe("client", "tcp", address, 80) for address in ADDRESSES.values()),
-    *(Probe("host", "tcp", address, 80) for address in ADDRESSES.values()),
     Probe("host", "tcp", "127.0.0.1", 8080),
     Probe("host", "tcp", "127.0.0.1", 8082),
-)
-BETWEEN = tuple(
-    Probe(name, "tcp", address, 80)
-    for name in CONTAINERS
-    for address in (*ADDRESSES.values(), "fd00:30::2", SERVER.v4_peer)
-    if ADDRESSES[name] != address
 )
 
 
 def play(host: Host) -> None:
     host.serve(tcp=(22, 80))
-    host.watch(*OUTSIDE)
+    host.watch(*PORTS)
     _start(host)
     host.look("start")
     for network in NETWORKS:
         host.run(f"docker network create {network}")
     host.look("networks")
     _run_containers(host)
-    host.watch(*OUTSIDE, *BETWEEN)
+    host.watch(*PORTS, *_between(*CONTAINERS))
     host.look("containers")
     host.run("iptables -I DOCKER-USER -s 192.0.2.10 -j DROP")
     host.run("docker network connect --ip 172.30.0.3 front db")
     host.look("connected, and a rule of the user's")
     host.run("docker network disconnect front db && docker rm -f api peer inner")
-    host.watch(*OUTSIDE)
+    host.watch(*PORTS, *_between("web", "db"))
     host.look("some gone")
     _stop(host)
+    host.watch(*PORTS)
     host.look("stop")
     _start(host)
-    host.run("docker start web db")
-    host.look("start again")
+    _run_again(host, "web", "db")
+    host.watch(*PORTS, *_between("web", "db"))
+    host.look("start again", ordered=False)  # its networks come back as a hash table has them
     host.run("docker rm -f web db && docker network rm front back inner")
     _stop(host)
+    host.watch(*PORTS)
     host.look("all gone")
+
+
+def _between(*names: str) -> tuple[Probe, ...]:
+    # An address that nobody has would be silent at first and unreachable after some seconds.
+    targets = [ADDRESSES[name] for name in names] + [SERVER.v4_peer]
+    return tuple(
+        Probe(name, "tcp", address, 80)
+        for name in ("client", "host", *names)
+        for address in targets
+        if ADDRESSES.get(name) != address
+    )
 
 
 def _start(host: Host) -> None:
@@ -94,8 +102,18 @@ def _run_containers(host: Host) -> None:
             f"docker run --detach --stop-signal KILL --name {name} {words} "
             "--sysctl net.ipv6.conf.default.accept_dad=0 box /bin/busybox sleep 1000"
         )
-        where = host.run(f"docker inspect -f '{{{{.NetworkSettings.SandboxKey}}}}' {name}").strip()
-        host.join(name, where.removeprefix("/var"), tcp=[80], udp=[53])
+        _join(host, name)
+
+
+def _run_again(host: Host, *names: str) -> None:
+    for name in names:
+        host.run(f"docker start {name}")
+        _join(host, name)
+
+
+def _join(host: Host, name: str) -> None:
+    where = host.run(f"docker inspect -f '{{{{.NetworkSettings.SandboxKey}}}}' {name}").strip()
+    host.join(name, where.removeprefix("/var"), tcp=[80], udp=[53])
 
 
 def test_docker(judge: Callable[[Play], None]) -> None:

@@ -34,6 +34,7 @@ filter = floods
 
 [sets]
 enabled = true
+filter = scans
 banaction = iptables-ipset-proto6
 port = 22
 """
@@ -54,7 +55,7 @@ def play(host: Host) -> None:
         *to_host("tcp/80", "tcp/22", families="4", source=NEIGHBOURS[1]),
     )
     host.box.write("/etc/fail2ban/jail.local", JAILS)
-    for name, word in (("knocks", "knock"), ("floods", "flood")):
+    for name, word in (("knocks", "knock"), ("floods", "flood"), ("scans", "scan")):
         host.box.write(f"/etc/fail2ban/filter.d/{name}.conf", FILTER.replace("WORD", word))
     host.box.write("/var/log/knocks.log", "")
     host.box.run("fail2ban-client", "start")
@@ -62,6 +63,7 @@ def play(host: Host) -> None:
 
     _log(host, "knock", NEIGHBOURS[0])
     _wait_for_bans(host, "web", 1)
+    _log(host, "scan", NEIGHBOURS[0])
     _wait_for_bans(host, "sets", 1)
     host.look("banned by the log")
     _log(host, "flood", CLIENT.v6_peer)
@@ -76,9 +78,11 @@ def play(host: Host) -> None:
     host.run(f"fail2ban-client set web banip {NEIGHBOURS[1]}")
     _wait_for_bans(host, "web", 50)
     host.look("unban")
-    host.run("fail2ban-client reload --restart all")
     host.run("fail2ban-client unban --all")
+    for jail in ("web", "all", "sets"):
+        _wait_for_bans(host, jail, 0)
     host.look("all unbanned")
+    host.run("fail2ban-client reload --restart --unban all")
     host.run(f"fail2ban-client set all banip {NEIGHBOURS[1]}")
     _wait_for_bans(host, "all", 1)
     host.look("banned again")

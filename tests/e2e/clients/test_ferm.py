@@ -89,7 +89,11 @@ def _prepare(host: Host) -> None:
     ports = ("tcp/80", "tcp/443", "tcp/8080", "udp/53", "udp/500", "icmp")
     host.watch(
         *to_host(*ports),
-        *(probe for source in NEIGHBOURS for probe in to_host(*ports, families="4", source=source)),
+        *(
+            probe
+            for source in NEIGHBOURS
+            for probe in to_host(*ports, families="4", source=source)
+        ),
         *through("tcp/22", "tcp/8443"),
         *through("tcp/25", "tcp/80", "tcp/443", at="server"),
         *to_host("tcp/8443", families="4"),

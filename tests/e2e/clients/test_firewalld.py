@@ -27,7 +27,10 @@ STEPS = (
     ("a policy", "--permanent --new-policy=out"),
     ("its zones", "--permanent --policy=out --add-ingress-zone=internal --add-egress-zone=public"),
     ("its target", "--permanent --policy=out --set-target=ACCEPT"),
-    ("its refusals", "--permanent --policy=out --add-rich-rule='rule port port=25 protocol=tcp reject'"),
+    (
+        "its refusals",
+        "--permanent --policy=out --add-rich-rule='rule port port=25 protocol=tcp reject'",
+    ),
     ("icmp blocked", "--add-icmp-block=echo-request"),
     ("denials logged", "--set-log-denied=unicast"),
     ("an ipset", "--permanent --new-ipset=bad --type=hash:ip"),
@@ -37,12 +40,23 @@ STEPS = (
     ("runtime to permanent", "--runtime-to-permanent"),
     ("panic", "--panic-on"),
     ("no panic", "--panic-off"),
-    ("direct", "--direct --add-rule ipv4 filter INPUT 0 -p tcp --dport 22 -m length --length 0:9000 -j DROP"),
+    (
+        "direct",
+        "--direct --add-rule ipv4 filter INPUT 0 -p tcp --dport 22 -m length --length 0:9 -j DROP",
+    ),
     ("passthrough", "--direct --passthrough ipv6 -I INPUT -p tcp --dport 22 -j REJECT"),
 )
 
 #: Those after which there is nothing new to see.
-_SILENT = {"a port", "a policy", "its zones", "its target", "its refusals", "an ipset", "its entry"}
+_SILENT = {
+    "a port",
+    "a policy",
+    "its zones",
+    "its target",
+    "its refusals",
+    "an ipset",
+    "its entry",
+}
 
 
 def play(host: Host) -> None:
@@ -57,10 +71,14 @@ def play(host: Host) -> None:
         *through("tcp/80", "tcp/25", at="server"),
         *from_host("tcp/80"),
     )
-    host.run("sed -i s/^FirewallBackend=.*/FirewallBackend=iptables/ /etc/firewalld/firewalld.conf")
+    host.run(
+        "sed -i s/^FirewallBackend=.*/FirewallBackend=iptables/ /etc/firewalld/firewalld.conf"
+    )
     host.run("install -d -o messagebus /run/dbus")
     host.box.start("dbus-daemon", "--system", "--nofork", "--nopidfile", log="/var/log/dbus")
-    wait_until(lambda: "1" in host.box.shell("[ -S /run/dbus/system_bus_socket ] && echo 1; :"), "dbus")
+    wait_until(
+        lambda: "1" in host.box.shell("[ -S /run/dbus/system_bus_socket ] && echo 1; :"), "dbus"
+    )
     host.box.start("firewalld", "--nofork", "--nopid", log="/var/log/firewalld.out")
     _wait_until_running(host)
     host.look("start")
@@ -78,7 +96,7 @@ def play(host: Host) -> None:
 
 def _wait_until_running(host: Host) -> None:
     def is_running() -> bool:
-        return "running" == host.box.shell("firewall-cmd --state 2>&1; :").strip()
+        return host.box.shell("firewall-cmd --state 2>&1; :").strip() == "running"
 
     wait_until(is_running, "firewalld runs", 30)
 

@@ -35,8 +35,16 @@ ACCEPT:info             net     $FW     tcp     8081    -       -       s:LIMITS
 """
 # In the order of shorewall and shorewall6: name, zones' kind, and what stands for BAD and SERVER.
 _FAMILIES = (
-    ("shorewall", "ipv4", {"BAD": "192.0.2.10", "SERVER": "10.0.2.2", "OPTIONS": "logmartians,nosmurfs,"}),
-    ("shorewall6", "ipv6", {"BAD": "[2001:db8:a::bad]", "SERVER": "[2001:db8:2::2]", "OPTIONS": ""}),
+    (
+        "shorewall",
+        "ipv4",
+        {"BAD": "192.0.2.10", "SERVER": "10.0.2.2", "OPTIONS": "logmartians,nosmurfs,"},
+    ),
+    (
+        "shorewall6",
+        "ipv6",
+        {"BAD": "[2001:db8:a::bad]", "SERVER": "[2001:db8:2::2]", "OPTIONS": ""},
+    ),
 )
 _TIMES = r"\w{3} \w{3} +\d+ [\d:]+ (\w+ )?\d{4}|\w{3} +\d+ [\d:]{8}"
 
@@ -68,6 +76,7 @@ def play(host: Host) -> None:
         *to_host("tcp/8082", families="4"),
         *from_host("tcp/80"),
     )
+    host.varying = r"\bsha-[lr]h-[0-9a-f]{20}\b"  # of the files and when they were written
     _configure(host)
     for name, _, _ in _FAMILIES:
         # What it found out by trying; the compiler then need not try again.
