@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from bpfilter import Counters, Family, Firewall
 from bpfilter.cli.main import main
-from bpfilter.errors import BusyError, Error, KernelError, StateError, ToolError
+from bpfilter.errors import Error, StateError, ToolError
 from bpfilter.firewall.generation import Generation
 from bpfilter.iptables import adopt as adopting
 from bpfilter.iptables import home
@@ -22,7 +21,6 @@ from bpfilter.iptables.kernel_tool import KernelTool
 from bpfilter.iptables.release import Released, release
 from bpfilter.kernel.linux import LinuxKernel
 from tests.e2e.test_apply import reached
-from tests.harness import faults
 from tests.harness.netns import Namespace
 
 pytestmark = pytest.mark.e2e
@@ -166,6 +164,22 @@ def test_rules_in_both(host: Host, firewall: Firewall) -> None:
     assert host.release("legacy").rules == 1
 
 
+def test_beside_a_delegated_table(host: Host, firewall: Firewall) -> None:
+    host.iptables("nft", REJECT)
+    host.adopt()
+    host.iptables("legacy", DROP)
+    with pytest.raises(StateError, match="iptables-legacy cannot be in force beside it"):
+        host.adopt("legacy")
+    assert host.adopt().kept is not None
+    assert len(host.rules("legacy")) == len(host.rules("nft")) == 1
+    host.iptables("nft", "-F")  # so that nothing is left of what was delegated
+    got = host.adopt()
+    assert got.kept is None
+    assert host.drops()
+    assert not host.rules("legacy")
+    assert firewall.delegated(Family.IPV4) is None
+
+
 def test_chains_of_others_in_the_table(host: Host, firewall: Firewall) -> None:
     host.iptables("nft", DROP)
     host.namespace.run("nft", "add chain ip filter x { type filter hook input priority 5; }")
@@ -226,7 +240,7 @@ def test_packets_meanwhile_are_counted(
         return take_back(firewall, *words)
 
     def while_both(tool: KernelTool, family: Family) -> bytes:
-        reached(host.namespace, "127.0.0.3")
+        reached(host.namespace, "127.0.0.2", "127.0.0.3")
         return home.counted(tool, family)
 
     monkeypatch.setattr(Firewall, "take_back", later)
@@ -239,7 +253,7 @@ def test_packets_meanwhile_are_counted(
         name: [rule.counters.packets for rule in found.chain(name).rules]
         for name in ("INPUT", "OUTPUT")
     }
-    assert counts == {"INPUT": [10, 9, 10], "OUTPUT": [10, 19]}
+    assert counts == {"INPUT": [10, 10, 10], "OUTPUT": [10, 20]}
     if kind == "legacy":  # nf_tables counts no packets by policies
         assert found.chain("INPUT").counters == Counters(10, 290)
 
@@ -262,145 +276,13 @@ def test_changes_without_end(
     assert firewall.delegated(Family.IPV4) is None
 
 
-class UnableKernel(LinuxKernel):
-    """Fails to delete the table, or does it and fails then."""
-
-    def __init__(self, cleared: bool) -> None:
-        self.cleared = cleared
-
-    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
-        if self.cleared:
-            super().delete_nft_table(family, name, generation)
-        raise KernelError("made to fail", errno.ENOSPC)
-
-
-@pytest.mark.parametrize("cleared", [False, True])
-def test_clearing_fails(host: Host, firewall: Firewall, cleared: bool) -> None:
-    host.iptables("nft", DROP)
-    with pytest.raises(KernelError, match="made to fail"):
-        host.adopt(kernel=UnableKernel(cleared))
-    assert host.drops()
-    assert firewall.delegated(Family.IPV4) is None
-    assert (firewall.table(Family.IPV4) is not None) is cleared
-    assert len(host.rules("nft")) == (not cleared)
-
-
-def test_clearing_fails_in_legacy(
-    host: Host, firewall: Firewall, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(tool: KernelTool, family: Family) -> None:
-        raise ToolError("made to fail")
-
-    host.iptables("legacy", DROP)
-    monkeypatch.setattr(adopting, "empty", fail)
-    with pytest.raises(ToolError, match="made to fail"):
-        host.adopt()
-    assert host.drops()
-    assert firewall.table(Family.IPV4) is None
-
-
-class LateKernel(LinuxKernel):
-    """Lets others change nf_tables right before the table is deleted."""
-
-    def __init__(self, host: Host, *late: str) -> None:
-        self.host = host
-        self.late = list(late)
-
-    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
-        if self.late:
-            self.host.iptables("nft", self.late.pop())
-        return super().delete_nft_table(family, name, generation)
-
-
-def test_a_change_at_the_last_moment_is_not_lost(host: Host, firewall: Firewall) -> None:
-    late = ["-A INPUT -d 127.0.0.4/32 -j DROP", "-t nat -A OUTPUT -d 127.0.0.9 -j ACCEPT"]
-    host.iptables("nft", DROP)
-    host.adopt(kernel=LateKernel(host, *late))
-    assert not host.rules("nft")
-    assert not reached(host.namespace, "127.0.0.2", "127.0.0.4")
-    assert "127.0.0.9" in host.namespace.run("iptables-nft-save", "-t", "nat")
-    firewall.clear(Family.IPV4)
-    host.iptables("nft", DROP)
-    busy = LateKernel(host, *["-t nat -Z OUTPUT", "-t nat -A OUTPUT"] * 100)
-    with pytest.raises(BusyError, match="keeps changing nf_tables; nothing was taken over"):
-        host.adopt(kernel=busy)
-    assert len(host.rules("nft")) == 1
-    assert firewall.table(Family.IPV4) is None
-
-
-@pytest.mark.slow
-@BOTH
-def test_adopt_killed_at_every_step(host: Host, firewall: Firewall, kind: str) -> None:
-    host.iptables(kind, DROP)
-    killed, step, seen = True, -1, set()
-    while killed:
-        step += 1
-        kernel = faults.killing(step)
-        killed = faults.killed_in_child(lambda: host.adopt(kernel=kernel))  # noqa: B023
-        assert host.drops(), f"killed at step {step}"
-        seen.add((bool(host.rules(kind)), is_ours(firewall)))
-        # The next one finishes it, whatever was left.
-        host.adopt()
-        assert host.drops(), f"killed at step {step}"
-        assert not host.rules(kind), f"killed at step {step}"
-        assert firewall.delegated(Family.IPV4) is None, f"killed at step {step}"
-        assert not firewall.status().families[0].unfinished
-        host.release(kind)
-        assert [line.partition("] ")[2] for line in host.rules(kind)] == [DROP]
-    assert step > 10
-    assert seen == {(True, False), (True, True), (False, True)}
-
-
-@pytest.mark.slow
-@BOTH
-def test_release_killed_at_every_step(host: Host, firewall: Firewall, kind: str) -> None:
-    host.iptables(kind, DROP)
-    killed, step, seen = True, -1, set()
-    while killed:
-        step += 1
-        host.adopt()
-        assert not host.rules(kind)
-        kernel = faults.killing(step)
-        killed = faults.killed_in_child(lambda: host.release(kind, kernel=kernel))  # noqa: B023
-        assert host.drops(), f"killed at step {step}"
-        seen.add((bool(host.rules(kind)), is_ours(firewall)))
-        host.release(kind)
-        assert host.drops(), f"killed at step {step}"
-        assert len(host.rules(kind)) == 1, f"killed at step {step}"
-        assert firewall.delegated(Family.IPV4) is None, f"killed at step {step}"
-        assert firewall.generation(Family.IPV4) is None, f"killed at step {step}"
-    assert step > 10
-    assert seen == {(False, True), (True, True), (True, False)}
-
-
-@pytest.mark.slow
-def test_every_call_failing(host: Host, firewall: Firewall) -> None:
-    host.iptables("nft", DROP)
-    for work, back in ((host.adopt, host.release), (host.release, host.adopt)):
-        step, failed = -1, True
-        while failed:
-            step += 1
-            failed = False
-            kernel = faults.failing(step, errno.ENOSPC)
-            try:
-                work(kernel=kernel)
-            except Error:
-                failed = True
-            assert host.drops(), f"{work.__name__} failed at step {step}"
-            work()
-            assert host.drops(), f"{work.__name__} failed at step {step}"
-            assert firewall.delegated(Family.IPV4) is None
-            back()
-        work()
-
-
 # The commands
 
 
 def test_apply_takes_the_place_of_what_was_delegated(
     host: Host, firewall: Firewall, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.iptables("nft", REJECT)
+    host.iptables("nft", REJECT, "-P FORWARD DROP")
     host.adopt()
     netns = ("--netns", str(host.namespace.path))
     path = tmp_path / "rules.v4"
@@ -421,6 +303,9 @@ def test_apply_takes_the_place_of_what_was_delegated(
     assert not host.rules("nft")
     assert firewall.delegated(Family.IPV4) is None
     assert host.drops()
+    found = firewall.table(Family.IPV4)
+    assert found is not None
+    assert found.chain("FORWARD").policy == "DROP", "FILE does not declare it"
 
 
 def test_other_tables_elsewhere_are_said(

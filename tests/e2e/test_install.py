@@ -70,6 +70,10 @@ $(sed -n 's/^ExecStart=//p' /etc/systemd/system/bpfilter.service)
 blocked 127.0.0.2
 iptables-save | grep -e '-A OUTPUT'
 
+echo released
+bpfilter release
+bpfilter adopt
+
 echo and back
 bpfilter uninstall --dry-run > /dev/null
 iptables -V
@@ -96,8 +100,10 @@ def test_there_and_back() -> None:
         "-P OUTPUT ACCEPT",
         "as after a reboot",
     ]
+    released = said.index("released")
+    assert said[released - 1] == "-A OUTPUT -d 127.0.0.9/32 -j ACCEPT"
+    assert any("/usr/sbin/iptables still is iptables-bpf" in line for line in said[released:])
     back = said.index("and back")
-    assert said[back - 1] == "-A OUTPUT -d 127.0.0.9/32 -j ACCEPT"
     assert said[back + 1] == "iptables v1.8.11 (bpf)"
     assert said[back + 2 :][:2] == [
         "IPv4: 1 rule given to iptables-nft; nothing is enforced as eBPF any more",

@@ -88,7 +88,9 @@ def test_status(namespace: Namespace) -> None:
         "dataclass",
         "errors",
         "firewall",
+        "iptables",  # its configuration, and where the kernel's own is
         "kernel",
+        "process",
         "rules",
     }
     compiling = {name for name in found if name.startswith("bpfilter.compiler.")}

@@ -110,7 +110,13 @@ def _apply(
 ) -> Generation:
     started = time.monotonic()
     with progress(path) as step:
-        generation = firewall.apply(ruleset, source=path, counters=args.counters, progress=step)
+        generation = firewall.apply(
+            ruleset,
+            source=path,
+            counters=args.counters,
+            progress=step,
+            otherwise=_their_policies(firewall, ruleset.family, args),
+        )
     _take_place(firewall, ruleset.family, args)
     for warning in firewall.warnings(ruleset.family):
         print(f"bpfilter: warning: {warning}", file=sys.stderr)
@@ -122,6 +128,20 @@ def _apply(
             f"programs loaded in {generation.load_s * 1000:.0f} ms"
         )
     return generation
+
+
+# What policies that a file does not declare are where the kernel has the table.
+def _their_policies(
+    firewall: Firewall, family: Family, args: argparse.Namespace
+) -> dict[str, str] | None:
+    delegated = firewall.delegated(family)
+    if delegated is None:
+        return None
+    from bpfilter.iptables.home import policies_of, saved
+    from bpfilter.iptables.kernel_tool import KernelTool
+
+    with firewall.kernel.in_netns(args.netns):
+        return policies_of(saved(KernelTool(delegated.tool), family))
 
 
 # Of rules that the kernel had, because eBPF could not enforce them: they go now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from bpfilter.cli import common
@@ -44,7 +45,21 @@ def run(args: argparse.Namespace) -> int:
     families = [args.family] if args.family else common.FAMILIES
     with here.kernel.in_netns(args.netns):
         release_all(families, args.kind, args.wait)
+    if not args.netns:
+        _tell_who_is_iptables()
     return 0
+
+
+def _tell_who_is_iptables() -> None:
+    from shutil import which
+
+    found = which("iptables")
+    if found and os.path.realpath(found).endswith("/iptables-bpf"):
+        print(
+            f"bpfilter: warning: {found} still is iptables-bpf, which begins with empty rules "
+            "beside those released; 'bpfilter uninstall' changes that",
+            file=sys.stderr,
+        )
 
 
 def release_all(families: list[Family], kind: str | None, wait_s: float) -> None:

@@ -85,10 +85,12 @@ class Firewall:
         counters: bool = False,
         target: Target | None = None,
         progress: Callable[[str], None] = _silent,
+        otherwise: Mapping[str, str] | None = None,
     ) -> Generation:
         """Put a ruleset's filter table in force; see firewall.apply.apply.
 
-        Policies that it does not declare stay as they are. `target` saves reading the
+        Policies that it does not declare stay as they are, or become those of `otherwise` where
+        nothing is in force. `target` saves reading the
         kernel's types again when many rulesets are applied. `progress` is told each step:
         reading, compiling, loading, switching.
         """
@@ -101,7 +103,9 @@ class Firewall:
 
         rules = enforce.readable(ruleset)
         with self._store("change the firewall") as store:
-            enforcing = enforce.Enforcing(store, ruleset.family, rules, self.wait_s, progress)
+            enforcing = enforce.Enforcing(
+                store, ruleset.family, rules, self.wait_s, progress, otherwise
+            )
             return enforcing.apply(source=source, seed=counters, target=target)
 
     # A large text that differs in a few rules from the one in force takes little.

@@ -76,6 +76,13 @@ def _choose(firewall: Firewall, family: Family, kind: str | None) -> Found | Non
     if not chosen:
         return None
     delegated = firewall.delegated(family)
+    if delegated is not None and delegated.tool in {each.tool.kind for each in found}:
+        if kind not in (None, delegated.tool):
+            raise StateError(
+                f"the filter table is {name}-{delegated.tool}'s, and there because "
+                f"{delegated.reason}; rules of {name}-{kind} cannot be in force beside it as eBPF"
+            )
+        return next(each for each in found if each.tool.kind == delegated.tool)
     if delegated is None and firewall.generation(family) is not None:
         raise StateError(
             f"{name} rules of bpfilter's are in force, and would be replaced by those of "

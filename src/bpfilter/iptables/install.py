@@ -63,6 +63,7 @@ def install(plan: Plan, say: Say) -> None:
     """Do all steps, and say each. Raises: InstallError, before anything is changed."""
     installing = _Installing(plan, say)
     installing.check()
+    installing.warn()
     installing.links()
     installing.configuration()
     installing.service()
@@ -88,6 +89,16 @@ class _Installing:
             place = self.record.at(path)
             if os.path.lexists(place) and not self._may_replace(path):
                 raise InstallError(f"{place} is there already, and not of our making")
+
+    def warn(self) -> None:
+        """Say who else could change what root will run."""
+        script = self.record.at(f"{self.plan.scripts}/iptables-bpf")
+        owners = {path.stat().st_uid for path in (script, *script.parents)}
+        if self.plan.is_live and owners != {0}:
+            self.say(
+                f"warning: {script}, or a directory above it, belongs to another user than root, "
+                "who can have root run anything by it"
+            )
 
     def _link(self, program: str) -> str:
         return f"{self.plan.directory}/{program}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class FakeFirewall:
         source: str = "",
         counters: bool = False,
         progress: Callable[[str], None] = print,
+        otherwise: Mapping[str, str] | None = None,
     ) -> Generation:
         if progress is not print:
             self.told(progress)
