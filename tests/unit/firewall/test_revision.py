@@ -96,7 +96,9 @@ def test_a_rule_that_takes_the_place_of_its_equal_is_new() -> None:
     do(draft, "-R INPUT 1 -p 201")
     revision = draft.revision()
     assert list(revision.origin) == [NEW, 1]
-    (hunk,) = revision.hunks([b"-A INPUT -p 201", b"-A INPUT -p 202"], 10) or ()
+    hunks = revision.hunks([b"-A INPUT -p 201", b"-A INPUT -p 202"], 10)
+    assert hunks is not None
+    (hunk,) = hunks
     assert (hunk.old, hunk.gone, hunk.come) == (0, [b"-A INPUT -p 201"], [b"-A INPUT -p 201"])
 
 
