@@ -7,7 +7,7 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo bench test lint unit kernel e2e test-vm fuzz fuzz-parser clean setup
+.PHONY: demo bench test lint unit kernel e2e clients test-vm fuzz fuzz-parser clean setup
 
 demo: setup
 	$(PYTHON) -m demo
@@ -31,6 +31,11 @@ kernel: setup
 
 e2e: setup
 	$(PYTHON) -m pytest -q tests/e2e
+
+# ufw, docker and other programs that call iptables, from Debian, in a root of their own that is
+# kept in ~/.cache/bpfilter-clients; BPFILTER_CLIENTS_COMMAND=nft judges another command than ours.
+clients: setup
+	$(PYTHON) -m pytest -q tests/e2e/clients
 
 # On other kernels, in virtual machines: KERNELS="trixie bookworm", default all. Their packages
 # are kept in ~/.cache/bpfilter-vm.

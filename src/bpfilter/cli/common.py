@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from bpfilter.cli.usage import seconds
 from bpfilter.errors import Error, RuleSyntaxError, SourceError
 from bpfilter.rules.model import Family, Ruleset
+from bpfilter.source import LARGEST_BYTES
 
 if TYPE_CHECKING:
     import argparse
@@ -23,9 +24,6 @@ T = TypeVar("T")
 _ADDRESS = rb"(?m)^(?:\[[0-9:]+\] )?-A [^ ]+ (?:! )?-[sd] ([0-9.]+[/ ]|[0-9a-f]*:[0-9a-f:.]*[/ ])"
 
 FAMILIES = [Family.IPV4, Family.IPV6]
-
-#: A million rules fit; /dev/zero does not.
-LARGEST_BYTES = 256 << 20
 
 
 class FileError(Error):

@@ -56,12 +56,14 @@ class Multiport(Match):
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         if not given.uses:
-            raise RuleError("multiport: an option is needed", given.span, "--sports, --dports")
+            raise RuleError(
+                "no ports specified", given.span, "multiport takes --sports, --dports or --ports"
+            )
         only_one(given, "multiport", *(option.name for option in cls.OPTIONS))
         protocol = context.protocol
         if protocol is None or protocol.inverted or protocol.number not in _PROTOCOLS:
             raise RuleError(
-                "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP",
+                "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'",
                 given.span,
                 "name one with -p",
             )

@@ -19,6 +19,7 @@ from pathlib import Path
 from tests.harness.netns import CLIENT, SERVER, Lab, Namespace
 from tests.harness.probes import Probe, Servers, ask
 from tests.harness.sandbox import FAMILIES, Command, Sandbox
+from tests.harness.waiting import wait_until
 
 _COUNTERS = re.compile(r"^(:.*) \[\d+:\d+\]$|^\[\d+:\d+\] ")
 _UNTOUCHED = re.compile(r":[A-Z]+ ACCEPT")
@@ -35,6 +36,7 @@ class View:
     tables: dict[str, list[str]]
     traffic: dict[str, str]
     texts: dict[str, str]
+    ours: set[str]  # families of which something is pinned as eBPF; not compared
 
     def lines(self) -> list[str]:
         """Give all of it as text, for comparing and for showing what differs."""
@@ -66,10 +68,17 @@ class Host:
         for namespace in (self.lab.firewall, *self.lab.ends):
             self._stack.enter_context(Servers(namespace, tcp, udp))
 
-    def join(self, name: str, path: str, tcp: Iterable[int] = (), udp: Iterable[int] = ()) -> None:
-        """Have servers in a network namespace of the sandbox, and let probes come from it."""
+    def join(self, name: str, path: str, addresses: Sequence[str], tcp: Iterable[int]) -> None:
+        """Have servers in a network namespace of the sandbox, and let probes come from it.
+
+        Returns when its addresses have been found: the first question for one may be lost, when
+        its link is just coming up, and the next is asked a second later.
+        """
         self.others[name] = Namespace.existing(f"/proc/{self.box.pid}/root{path}")
-        self._stack.enter_context(Servers(self.others[name], tcp, udp))
+        self._stack.enter_context(Servers(self.others[name], tcp, udp=[53]))
+        for address in addresses:
+            ping = Probe("host", "icmp", address)
+            wait_until(lambda: self._ask([ping])[str(ping)] == "open", str(ping))  # noqa: B023
 
     def watch(self, *probes: Probe) -> None:
         """Have these sent at each `look` from now on."""
@@ -94,7 +103,9 @@ class Host:
             for name, rules in split_tables(self.box.run(f"{family}-save")).items():
                 lines = [re.sub(self.varying, "…", rule) for rule in rules]
                 tables[f"{family} {name}"] = lines if ordered else sorted(lines)
-        self.views.append(View(step, tables, self._ask(self.probes), self.texts))
+        pins = Path(f"/proc/{self.box.pid}/root/run/bpfilter/bpf").glob("*/ip*tables-*")
+        ours = {path.name.partition("-")[0] for path in pins}
+        self.views.append(View(step, tables, self._ask(self.probes), self.texts, ours))
         self.texts = {}
 
     def burst(self, probe: Probe, count: int) -> None:

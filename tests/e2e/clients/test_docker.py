@@ -113,7 +113,7 @@ def _run_again(host: Host, *names: str) -> None:
 
 def _join(host: Host, name: str) -> None:
     where = host.run(f"docker inspect -f '{{{{.NetworkSettings.SandboxKey}}}}' {name}").strip()
-    host.join(name, where.removeprefix("/var"), tcp=[80], udp=[53])
+    host.join(name, where.removeprefix("/var"), [ADDRESSES[name]], tcp=[80])
 
 
 def test_docker(judge: Callable[[Play], None]) -> None:

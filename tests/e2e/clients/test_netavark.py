@@ -103,7 +103,9 @@ def _setup(host: Host, name: str, container: str) -> None:
     host.run(f"ip netns add {name}; ip -n {name} link set lo up")
     host.run(f"ip netns exec {name} sysctl -qw net.ipv6.conf.default.accept_dad=0")
     _netavark(host, "setup", name, container)
-    host.join(name, f"/run/netns/{name}", tcp=(80, 9001), udp=(53,))
+    networks = json.loads(container)["networks"].values()
+    addresses = [address for network in networks for address in network["static_ips"]]
+    host.join(name, f"/run/netns/{name}", addresses, tcp=(80, 9001))
 
 
 def _netavark(host: Host, action: str, name: str, container: str) -> None:
