@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -21,6 +24,8 @@ from tests.harness import faults
 pytestmark = pytest.mark.e2e
 
 __all__ = ["host"]  # a fixture
+
+_BPFILTER = "from bpfilter.cli.main import run; run()"
 
 
 class UnableKernel(LinuxKernel):
@@ -132,6 +137,33 @@ def test_release_killed_at_every_step(host: Host, firewall: Firewall, kind: str)
         assert firewall.generation(Family.IPV4) is None, f"killed at step {step}"
     assert step > 10
     assert seen == {(False, True), (True, True), (True, False)}
+
+
+@pytest.mark.slow
+@BOTH
+def test_commands_killed_at_any_time(host: Host, firewall: Firewall, kind: str) -> None:
+    """Programs that they run go on; who comes next waits for those."""
+    rng = random.Random(5)
+    host.iptables(kind, DROP)
+    netns = ["--netns", str(host.namespace.path)]
+    took = 0.5
+    for turn in range(24):
+        words = ["adopt"] if turn % 2 else ["release", "--to", kind]
+        command = [sys.executable, "-c", _BPFILTER, *words, "-4", *netns]
+        started = time.monotonic()
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+            try:
+                run.wait(rng.uniform(0.3, 1) * took)
+                took = time.monotonic() - started
+            except subprocess.TimeoutExpired:
+                run.kill()
+        assert host.drops(), f"turn {turn}"
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert again.returncode == 0, again.stderr
+        assert host.drops(), f"turn {turn}"
+        assert is_ours(firewall) is bool(turn % 2), f"turn {turn}"
+        assert len(host.rules(kind)) == (not turn % 2), f"turn {turn}"
+        assert firewall.delegated(Family.IPV4) is None, f"turn {turn}"
 
 
 @pytest.mark.slow

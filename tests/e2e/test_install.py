@@ -124,17 +124,23 @@ def test_uninstall_that_cannot_release_changes_nothing() -> None:
     iptables -A INPUT -d 127.0.0.2 -j DROP
     bpfilter install --set > /dev/null
     bpfilter adopt > /dev/null
+    ip netns add other
+    echo '*filter' > /run/empty.v4
+    echo COMMIT >> /run/empty.v4
+    bpfilter apply --netns other /run/empty.v4
     iptables-nft -A INPUT -d 127.0.0.3 -j DROP
     ! bpfilter uninstall
     selected iptables
     blocked 127.0.0.2
-    bpfilter uninstall --keep-rules | head -1
+    bpfilter uninstall --keep-rules | head -2
     selected iptables
     blocked 127.0.0.2
     bpfilter clear
+    bpfilter clear --netns other
     """
     said = in_world(_MACHINE + script, sys.executable).splitlines()
-    refusal, *others = said
+    refusal, elsewhere, *others = said
+    assert elsewhere.startswith("rules in other network namespaces (")
     assert "iptables-nft has filter rules of its own" in refusal
     assert "nothing was uninstalled (--keep-rules" in refusal
     assert others[:2] == ["manual", "iptables-bpf"]

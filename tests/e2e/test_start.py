@@ -92,6 +92,7 @@ def test_status(namespace: Namespace) -> None:
         "kernel",
         "process",
         "rules",
+        "source",
     }
     compiling = {name for name in found if name.startswith("bpfilter.compiler.")}
     assert compiling == {"bpfilter.compiler.counters"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
@@ -85,6 +88,18 @@ def root_of(args: argparse.Namespace) -> Path:
     return root
 
 
+@contextmanager
+def changing_files(root: Path) -> Iterator[None]:
+    """Say in a sentence what stands in the way of changing files. Raises: InstallError."""
+    from bpfilter.iptables.install import InstallError
+
+    try:
+        yield
+    except OSError as error:
+        as_root = "; run it as root" if str(root) == "/" and os.geteuid() else ""
+        raise InstallError(f"{error.filename or root}: {error.strerror}{as_root}") from error
+
+
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -96,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"{directory} is no absolute path")
     root = root_of(args)
     plan = Plan(root, scripts, args.directory.rstrip("/"), args.select, args.dry_run)
-    install(plan, print)
+    with changing_files(root):
+        install(plan, print)
     if args.dry_run:
         print("nothing was changed")
     elif plan.is_live and args.select:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from bpfilter.cli import common
-from bpfilter.cli.install import add_root, root_of
+from bpfilter.cli.install import add_root, changing_files, root_of
 from bpfilter.errors import Error, ToolError
+
+if TYPE_CHECKING:
+    from bpfilter.firewall.live import Firewall
 
 EPILOG = """\
 First the filter rules in force in this network namespace are given to the kernel's own
@@ -50,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if str(root) == "/":
         _let_go_of_rules(args)
-    uninstall(root, print, dry_run=args.dry_run)
+    with changing_files(root):
+        uninstall(root, print, dry_run=args.dry_run)
     if args.dry_run:
         print("nothing was changed")
     return 0
@@ -66,6 +71,7 @@ def _let_go_of_rules(args: argparse.Namespace) -> None:
         for family in common.FAMILIES
         if firewall.delegated(family) or firewall.generation(family)
     ]
+    _tell_of_others(firewall)
     if not ours:
         return
     names = " and ".join(map(common.family_name, ours))
@@ -81,3 +87,15 @@ def _let_go_of_rules(args: argparse.Namespace) -> None:
                 f"the rules in force cannot be released: {error}; nothing was uninstalled "
                 "(--keep-rules leaves them in force until the next boot)"
             ) from error
+
+
+def _tell_of_others(firewall: Firewall) -> None:
+    own = firewall.state_directory()
+    pins = own.parent.with_name("bpf")
+    found = firewall.kernel.list_directory(pins)
+    others = [name for name in found if name.isdigit() and name != own.name]
+    if others:
+        print(
+            f"rules in other network namespaces ({', '.join(others)}) stay in force; "
+            "'bpfilter release --netns NAME' or 'bpfilter clear --netns NAME' changes that"
+        )

@@ -15,6 +15,7 @@ from typing import NoReturn
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import ToolError
 from bpfilter.iptables.config import Config
+from bpfilter.iptables.lock import held
 from bpfilter.rules.model import Family
 
 #: Looked in after PATH, which of ordinary users has no sbin.
@@ -73,6 +74,7 @@ class KernelTool:
                 input=b"" if text is None else text,
                 capture_output=True,
                 env=environment,
+                pass_fds=held(),
                 check=False,
             )
         except OSError as error:

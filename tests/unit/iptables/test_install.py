@@ -272,6 +272,13 @@ def test_the_configuration_is_what_is_the_default(
     assert read_config() == default
 
 
+def test_files_that_cannot_be_made(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree.at("/usr/sbin")).rmdir()
+    tree.make("/usr/sbin", "no directory")
+    assert main(["install", "--root", str(tree.root), "--scripts", SCRIPTS]) == 1
+    assert capsys.readouterr().err == f"bpfilter: {tree.at('/usr/sbin')}: File exists\n"
+
+
 def test_commands(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     tree.has_iptables()
     where = ("--root", str(tree.root))
