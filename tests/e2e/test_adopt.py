@@ -13,8 +13,7 @@ from bpfilter import Counters, Family, Firewall
 from bpfilter.cli.main import main
 from bpfilter.errors import Error, StateError, ToolError
 from bpfilter.firewall.generation import Generation
-from bpfilter.iptables import adopt as adopting
-from bpfilter.iptables import home
+from bpfilter.iptables import home, taking
 from bpfilter.iptables.adopt import Adopted, adopt, settle
 from bpfilter.iptables.home import FilterTable
 from bpfilter.iptables.kernel_tool import KernelTool
@@ -217,7 +216,7 @@ def test_a_change_made_meanwhile_is_not_lost(
         return really(tool, family)
 
     host.iptables("nft", DROP)
-    monkeypatch.setattr(adopting, "counted", counted_late)
+    monkeypatch.setattr(taking, "counted", counted_late)
     host.adopt()
     assert not host.rules("nft")
     assert not reached(host.namespace, "127.0.0.2", "127.0.0.4", "127.0.0.5")
@@ -244,7 +243,7 @@ def test_packets_meanwhile_are_counted(
         return home.counted(tool, family)
 
     monkeypatch.setattr(Firewall, "take_back", later)
-    monkeypatch.setattr(adopting, "counted", while_both)
+    monkeypatch.setattr(taking, "counted", while_both)
     host.adopt()
     reached(host.namespace, *send)
     found = firewall.table(Family.IPV4)
@@ -268,10 +267,10 @@ def test_changes_without_end(
         return really(tool, family)
 
     host.iptables("nft", DROP)
-    monkeypatch.setattr(adopting, "counted", counted_late)
+    monkeypatch.setattr(taking, "counted", counted_late)
     with pytest.raises(Error, match="keeps changing"):
         host.adopt()
-    assert len(host.rules("nft")) == 1 + adopting.TRIES
+    assert len(host.rules("nft")) == 1 + taking.TRIES
     assert firewall.table(Family.IPV4) is None
     assert firewall.delegated(Family.IPV4) is None
 

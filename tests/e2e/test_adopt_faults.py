@@ -14,7 +14,7 @@ import pytest
 
 from bpfilter import Family, Firewall
 from bpfilter.errors import BusyError, Error, KernelError, ToolError
-from bpfilter.iptables import adopt as adopting
+from bpfilter.iptables import taking
 from bpfilter.iptables.kernel_tool import KernelTool
 from bpfilter.kernel.linux import LinuxKernel
 from tests.e2e.test_adopt import BOTH, DROP, Host, host, is_ours
@@ -58,7 +58,7 @@ def test_clearing_fails_in_legacy(
         raise ToolError("made to fail")
 
     host.iptables("legacy", DROP)
-    monkeypatch.setattr(adopting, "empty", fail)
+    monkeypatch.setattr(taking, "empty", fail)
     with pytest.raises(ToolError, match="made to fail"):
         host.adopt()
     assert host.drops()

@@ -3,29 +3,22 @@
     read → say that the kernel has it → ours in force, with its counters → read again → clear
 
 Killed anywhere, what is left is the kernel's, said to be so, or both, which the next command
-that changes rules tidies up. The tools of nf_tables take no lock, so a change that one of them
-makes meanwhile is looked for, and taken over as well; and what is cleared is cleared only if
-nothing has changed since.
+that changes rules tidies up. A change that somebody makes meanwhile is taken over as well
+(taking.py).
 """
 
 from __future__ import annotations
 
 from bpfilter.dataclass import dataclass
-from bpfilter.errors import BusyError, Error, SourceError, StateError, ToolError
+from bpfilter.errors import SourceError, StateError, ToolError
 from bpfilter.firewall.delegated import Delegated
 from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.live import Firewall
-from bpfilter.iptables.found import KINDS, Found, filter_rules, plain
-from bpfilter.iptables.home import TABLE, FilterTable, because_of, counted, empty
+from bpfilter.iptables.found import KINDS, Found, filter_rules
+from bpfilter.iptables.home import FilterTable, because_of, empty
 from bpfilter.iptables.kernel_tool import KernelTool
-from bpfilter.kernel.api import Kernel
+from bpfilter.iptables.taking import take
 from bpfilter.rules.model import Family
-
-#: How often rules are read again that others keep changing.
-TRIES = 5
-#: How often the same for changes of other tables.
-_OTHER_CHANGES = 50
-_NOTHING = "nothing was taken over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +102,10 @@ def _take(firewall: Firewall, family: Family, found: Found) -> None:
     tool, text = found.tool, found.text
     firewall.mark(family, before or Delegated(tool.kind, "", "it is about to be taken over"))
     try:
-        _switch(firewall, family, tool, text)
+        take(firewall, family, tool, text)
     except BaseException:
         _undo(firewall, family, tool, before)
         raise
-
-
-def _switch(firewall: Firewall, family: Family, tool: KernelTool, text: bytes) -> None:
-    source = f"{family.command}-{tool.kind}"
-    for _ in range(TRIES):
-        old = _Old(firewall.kernel, tool, family, text)
-        try:
-            firewall.take_back(family, text, source, old.clear, old.read_again)
-        except _Changed as changed:
-            text = changed.text
-        else:
-            return
-    raise BusyError(f"somebody keeps changing the rules of {source}; {_NOTHING}")
 
 
 # Ours go only while the kernel's are there: the fault may have come after they were cleared.
@@ -135,45 +115,6 @@ def _undo(firewall: Firewall, family: Family, tool: KernelTool, before: Delegate
         return
     firewall.clear(family)
     firewall.mark(family, before)
-
-
-class _Changed(Error):
-    """The rules are not what they were when they were read."""
-
-    def __init__(self, text: bytes) -> None:
-        super().__init__("the rules have changed meanwhile")
-        self.text = text
-
-
-class _Old:
-    """The kernel's table as it was read; what was changed since is not thrown away."""
-
-    def __init__(self, kernel: Kernel, tool: KernelTool, family: Family, text: bytes) -> None:
-        self.kernel = kernel
-        self.tool = tool
-        self.family = family
-        self.text = text
-        self.generation = 0
-
-    def read_again(self) -> bytes:
-        """Raises: _Changed."""
-        if self.tool.kind == "nft":
-            self.generation = self.kernel.nft_generation()
-        now = counted(self.tool, self.family)
-        if plain(now) != plain(self.text):
-            raise _Changed(now)
-        return now
-
-    def clear(self) -> None:
-        """Clear it if it is as it was when it was read again. Raises: _Changed, BusyError."""
-        if self.tool.kind != "nft":  # which has no lock
-            empty(self.tool, self.family)
-            return
-        for _ in range(_OTHER_CHANGES):
-            if self.kernel.delete_nft_table(self.family, TABLE, self.generation):
-                return
-            self.read_again()
-        raise BusyError(f"somebody keeps changing nf_tables; {_NOTHING}")
 
 
 def settle(firewall: Firewall, family: Family) -> str:

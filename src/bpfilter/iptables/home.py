@@ -12,7 +12,14 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bpfilter.errors import Error, RefusedError, SourceError, ToolError, UnsupportedError
+from bpfilter.errors import (
+    BusyError,
+    Error,
+    RefusedError,
+    SourceError,
+    ToolError,
+    UnsupportedError,
+)
 from bpfilter.firewall.live import Firewall
 from bpfilter.iptables.config import Config, read_config
 from bpfilter.iptables.kernel_tool import KernelTool, find_tool
@@ -54,6 +61,7 @@ class FilterTable:
 
         Raises: what `change` raises; RefusedError where nobody can have it.
         """
+        self._begin()
         try:
             self.firewall.revise(self.family, change, source=source)
         except (RefusedError, UnsupportedError) as refusal:
@@ -74,7 +82,11 @@ class FilterTable:
 
         Policies that it does not declare stay what they are.
         """
-        otherwise = None if owner is None else policies_of(saved(owner, self.family))
+        otherwise = None
+        if owner is None:
+            self._begin()
+        else:
+            otherwise = policies_of(saved(owner, self.family))
         try:
             self.firewall.restore(given, counters=counters, otherwise=otherwise)
         except (RefusedError, UnsupportedError) as refusal:
@@ -101,16 +113,29 @@ class FilterTable:
         text = saved(owner, self.family)
         if delegated is None or delegated.rule.encode() in text.split(b"\n"):
             return
+        from bpfilter.iptables.taking import take
+
         try:
-            self.firewall.take_back(
-                self.family,
-                counted(owner, self.family),
-                f"{self.family.command}-{owner.kind}",
-                lambda: empty(owner, self.family),
-                lambda: counted(owner, self.family),
-            )
-        except (SourceError, UnsupportedError):
+            take(self.firewall, self.family, owner, counted(owner, self.family))
+        except (SourceError, UnsupportedError, BusyError):
             return
+
+    # Packets would have to pass rules that are nobody's here, and that no listing shows.
+    def _begin(self) -> None:
+        if self.firewall.generation(self.family) is not None:
+            return
+        name, kernel = self.family.command, self.firewall.kernel
+        # A policy for each base chain and the closing entry are no rules.
+        if kernel.legacy_entries(self.family, TABLE) > len(TABLES[TABLE]) + 1:
+            kind = "legacy"
+        elif (self.family, TABLE) in kernel.nft_rule_tables():
+            kind = "nft"
+        else:
+            return
+        raise ToolError(
+            f"{name}-{kind} has filter rules, which packets would have to pass as well; "
+            f"'bpfilter adopt' takes them over first, or '{name}-{kind} -F' removes them"
+        )
 
     # Who may have what we cannot enforce.
     def _other(self, refusal: RefusedError | UnsupportedError) -> KernelTool:

@@ -51,6 +51,8 @@ def imported(namespace: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("rules", [100, 10_000])
 def test_an_edit_takes_no_compiler(imported: Imported, rules: int) -> None:
     imported("iptables-restore", stdin=saved(rules))
+    # The first one after a load has programs to make for the other slot.
+    imported("iptables", "-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP")
     for letter in "ACD":
         found = imported("iptables", f"-{letter}", "INPUT", "-s", "192.0.2.2", "-j", "DROP")
         assert not found & NEVER, letter
