@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
-from bpfilter.ext.ranges import Range, any_port_range, shown_ports
+from bpfilter.ext.ranges import PORT_OPTIONS, Range, any_port_range, shown_ports
 from bpfilter.plan.fields import (
     DCCP_GUARD,
     DCCP_OPTIONS,
@@ -98,20 +98,7 @@ class Dccp(Match):
     option: DccpOption | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "--source-port",
-            "port[:port]",
-            "source port or range",
-            invertible=True,
-            aliases=("--sport",),
-        ),
-        Option(
-            "--destination-port",
-            "port[:port]",
-            "destination port or range",
-            invertible=True,
-            aliases=("--dport",),
-        ),
+        *PORT_OPTIONS,
         Option("--dccp-types", "type[,type]", "the type of the packet", invertible=True),
         Option("--dccp-option", "number", "an option that the header has", invertible=True),
     )

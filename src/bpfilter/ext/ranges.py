@@ -10,10 +10,28 @@ from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import Predicate, inverted_if, within
 from bpfilter.rules import netdb
 from bpfilter.rules.names import Names
-from bpfilter.rules.registry import Use, Word
+from bpfilter.rules.registry import Option, Use, Word
 from bpfilter.rules.values import U16, format_range, inverted
 
 _DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]{1,9})", re.ASCII)
+
+#: Of the matches of protocols with ports.
+PORT_OPTIONS = (
+    Option(
+        "--source-port",
+        "port[:port]",
+        "source port or range",
+        invertible=True,
+        aliases=("--sport",),
+    ),
+    Option(
+        "--destination-port",
+        "port[:port]",
+        "destination port or range",
+        invertible=True,
+        aliases=("--dport",),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)

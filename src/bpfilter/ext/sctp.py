@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError, RuleError
-from bpfilter.ext.ranges import Range, shown_ports
+from bpfilter.ext.ranges import PORT_OPTIONS, Range, shown_ports
 from bpfilter.plan.fields import (
     DPORT,
     SCTP_ABORT_FLAGS,
@@ -211,20 +211,7 @@ class Sctp(Match):
     chunks: ChunkTypes | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option(
-            "--source-port",
-            "port[:port]",
-            "source port or range",
-            invertible=True,
-            aliases=("--sport",),
-        ),
-        Option(
-            "--destination-port",
-            "port[:port]",
-            "destination port or range",
-            invertible=True,
-            aliases=("--dport",),
-        ),
+        *PORT_OPTIONS,
         Option(
             "--chunk-types",
             "all|any|only type[:flags],...",
