@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import families, loading, report, testrun, throughput
+from bench import calls, families, loading, report, testrun, throughput
 from bench.commands import Commands, installed
 from bench.machine import describe
 from bench.peers import EmptyHookPeer, IptablesPeer, NftSetPeer, OurPeer, Peer
@@ -26,12 +26,16 @@ from bpfilter.kernel.linux import LinuxKernel
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 PEERS = (OURS, LEGACY, NFT, NFT_SET, EMPTY_HOOK)
-PARTS = ("throughput", "loads", "test-run")
+PARTS = ("throughput", "loads", "test-run", "commands")
 SIZES = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000)
 #: The largest size is for hosts alone, unless sizes are asked for.
 LARGEST = SIZES[-1]
 #: Rules that peers which walk them one by one are given at most.
 MOST_WALKED = 100_000
+
+#: Of the tables that commands are called on, unless families or sizes are asked for.
+CALLED_FAMILIES = ("hosts", "acl")
+CALLED_SIZES = (100, 10_000)
 
 QUICK_FAMILIES = ("hosts", "acl", "kube")
 QUICK_SIZES = (1, 10, 10_000, 100_000)
@@ -44,6 +48,7 @@ the median. Everything happens in network namespaces that are gone at the end.
 examples:
   bench/run --quick
   bench/run --families hosts,acl --sizes 10,100000 --parts test-run
+  bench/run --parts commands --peers bpfilter,iptables-nft
   bench/run --write --json results.json         all of it, into docs/performance.md
   bench/run --read results.json --write         the document again, from what was measured
 """
@@ -133,7 +138,8 @@ def _guarded(args: argparse.Namespace, results: Results) -> int:
             kernel = LinuxKernel()
             peers = _peers(args, kernel, commands)
             plan = _quick_plan(args) if args.quick else _plan(args)
-            _measure(args.parts, Bench(kernel, peers, plan, results, Path(files), _say))
+            bench = Bench(kernel, peers, plan, results, Path(files), _say)
+            _measure(args.parts, bench, commands)
     except Error as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
@@ -167,17 +173,45 @@ def _plan(args: argparse.Namespace) -> Plan:
         name: args.sizes or [s for s in SIZES if s < LARGEST or name == "hosts"] for name in names
     }
     rounds = args.rounds or 7
-    return Plan(sizes, rounds, seconds=0.5, loads=4, changes=5, limit_s=120, seed=args.seed)
+    return Plan(
+        sizes,
+        rounds,
+        seconds=0.5,
+        loads=4,
+        changes=5,
+        limit_s=120,
+        seed=args.seed,
+        calls=15,
+        tables=_tables(args),
+    )
 
 
 def _quick_plan(args: argparse.Namespace) -> Plan:
     names = args.families or QUICK_FAMILIES
     sizes = dict.fromkeys(names, args.sizes or QUICK_SIZES)
     rounds = args.rounds or 3
-    return Plan(sizes, rounds, seconds=0.15, loads=0, changes=1, limit_s=30, seed=args.seed)
+    return Plan(
+        sizes,
+        rounds,
+        seconds=0.15,
+        loads=0,
+        changes=1,
+        limit_s=30,
+        seed=args.seed,
+        calls=3,
+        tables=_tables(args),
+    )
 
 
-def _measure(parts: Iterable[str], bench: Bench) -> None:
+def _tables(args: argparse.Namespace) -> dict[str, Sequence[int]]:
+    names = args.families or (calls.SERVER, *CALLED_FAMILIES)
+    return {
+        name: (calls.SERVER_RULES,) if name == calls.SERVER else args.sizes or CALLED_SIZES
+        for name in names
+    }
+
+
+def _measure(parts: Iterable[str], bench: Bench, commands: Commands) -> None:
     if "test-run" in parts:
         testrun.measure(bench, Firewall(kernel=bench.kernel).target())
     for name in bench.plan.sizes:
@@ -185,6 +219,8 @@ def _measure(parts: Iterable[str], bench: Bench) -> None:
             throughput.measure(bench, name)
         if "loads" in parts:
             loading.measure(bench, name)
+    if "commands" in parts:
+        calls.measure(bench, commands)
 
 
 def _write(results: Results, document: Path) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from bench.results import EMPTY_HOOK, EVEN, LEGACY, NFT, OURS, WORST, Results, What
 
-SMALL, MIDDLE, LARGE, HUGE = 10, 10_000, 100_000, 1_000_000
+SMALL, FEW, MIDDLE, LARGE, HUGE = 10, 100, 10_000, 100_000, 1_000_000
 CLASSBENCH = ("acl", "firewall", "ipc")
 CHAINS = ("kube", "firewalld")
 #: What "flat" is taken to mean where no number was set.
 FLAT = 0.80
 FAMILIES = ("hosts", *CLASSBENCH, *CHAINS)
+CALLED = ("hosts", "acl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def bars(results: Results) -> list[Bar]:
         *_times(results),
         *_memory(results),
         *_million(results),
+        *_calls(results),
     ]
 
 
@@ -151,12 +153,29 @@ def _million(results: Results) -> Iterator[Bar]:
         )
 
 
+def _calls(results: Results) -> Iterator[Bar]:
+    for what, size, bound in (
+        (What.APPEND, FEW, 80),
+        (What.APPEND, MIDDLE, 150),
+        (What.RULES, MIDDLE, 250),
+        (What.LISTING, MIDDLE, 250),
+    ):
+        for family in CALLED:
+            taken = results.median(what, family, size, OURS)
+            command = what.replace("iptables", "iptables-bpf")
+            yield Bar(f"{family}: {command}, {size:,} rules", bound, "ms", _milliseconds(taken))
+
+
 def _rate(results: Results, family: str, size: int, peer: str, packets: str) -> float | None:
     return results.median(What.THROUGHPUT, family, size, peer, packets)
 
 
 def _ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
+
+
+def _milliseconds(value: float | None) -> float | None:
+    return None if value is None else value * 1e3
 
 
 def _megabytes(value: float | None) -> float | None:

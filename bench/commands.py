@@ -16,19 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpfilter
+from bpfilter.iptables.install import PROGRAMS
 from tests.harness.netns import Namespace
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 #: What a user's shell has not set.
 _NOT_PASSED_ON = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONPROFILEIMPORTTIME")
-#: The `bpfilter` that pip would have made (see `project.scripts` in pyproject.toml).
+#: What pip would have made (see `project.scripts` in pyproject.toml), by the module it starts.
+_SCRIPTS = {
+    "bpfilter": "bpfilter.cli.main",
+    **dict.fromkeys(PROGRAMS, "bpfilter.iptables.program"),
+}
 _SCRIPT = """\
 #!{python}
 import sys
-from bpfilter.cli.main import run
+from {module} import run
 if __name__ == "__main__":
     sys.exit(run())
 """
+#: Rules that are not ours to enforce are an error: nobody else is to be measured for us.
+_SETTINGS = "unenforceable = refuse\n"
 
 
 class CommandFailed(Exception):
@@ -45,10 +52,22 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """How to call what is measured; `environment` has an installed copy of this project."""
+    """How to call what is measured.
 
-    ours: str
+    `scripts` is where our own programs are; `environment` has an installed copy of this project,
+    its settings, and a lock of iptables that nobody else takes.
+    """
+
+    scripts: Path
     environment: dict[str, str]
+
+    @property
+    def ours(self) -> str:
+        return self.script("bpfilter")
+
+    def script(self, name: str) -> str:
+        """Give the word that calls a program of ours."""
+        return str(self.scripts / name)
 
     def measure(
         self, namespace: Namespace, words: Sequence[str], limit_s: float, stdin: bytes = b""
@@ -97,12 +116,19 @@ def installed() -> Iterator[Commands]:
         shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
         if not compileall.compile_dir(package, quiet=1):
             raise CommandFailed(f"{source} does not compile")
-        script = directory / "bpfilter"
-        script.write_text(_SCRIPT.format(python=sys.executable))
-        script.chmod(0o755)
+        scripts = directory / "bin"
+        scripts.mkdir()
+        for name, module in _SCRIPTS.items():
+            script = scripts / name
+            script.write_text(_SCRIPT.format(python=sys.executable, module=module))
+            script.chmod(0o755)
+        settings = directory / "bpfilter.conf"
+        settings.write_text(_SETTINGS)
         environment = {k: v for k, v in os.environ.items() if k not in _NOT_PASSED_ON}
         environment["PYTHONPATH"] = str(package.parent)
-        yield Commands(str(script), environment)
+        environment["BPFILTER_CONF"] = str(settings)
+        environment["XTABLES_LOCKFILE"] = str(directory / "xtables.lock")
+        yield Commands(scripts, environment)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -40,6 +40,8 @@ class Peer:
     """One of those measured; what it does not say is as here."""
 
     name: str
+    #: Its `iptables`, which has a -save and a -restore beside it; empty if it has none.
+    iptables = ""
 
     def knows(self, family: str) -> bool:
         """Whether it can do such rules at all."""
@@ -73,7 +75,7 @@ class IptablesPeer(Peer):
     """The kernel's tables by iptables-legacy or iptables-nft."""
 
     def __init__(self, commands: Commands, name: str, most: int) -> None:
-        self.name = name
+        self.name = self.iptables = name
         self._commands = commands
         self._most = most
 
@@ -159,6 +161,7 @@ class OurPeer(Peer):
     name = OURS
 
     def __init__(self, commands: Commands) -> None:
+        self.iptables = commands.script("iptables-bpf")
         self._commands = commands
 
     @contextlib.contextmanager

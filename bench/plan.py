@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.commands import Taken
@@ -20,7 +20,8 @@ class Plan:
 
     One rule is changed in as many as `changes`; loads and changes are timed again and again
     only where there are `timed_from` rules or more. A command that takes longer than
-    `limit_s` is given up.
+    `limit_s` is given up. `calls` is how often each command of iptables is called on `tables`,
+    which are named like families, with sizes.
     """
 
     sizes: Mapping[str, Sequence[int]]
@@ -31,6 +32,8 @@ class Plan:
     limit_s: float
     seed: int = 1
     timed_from: int = 1000
+    calls: int = 0
+    tables: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.bars import Bar, bars
-from bench.results import EMPTY_PROGRAM, EVEN, OURS, WORST, Figure, Results, What
+from bench.results import CALLS, EMPTY_PROGRAM, EVEN, OURS, PEERS, WORST, Figure, Results, What
 
 BEGIN = "<!-- measured: written by bench/run -->"
 END = "<!-- end of what was measured -->"
@@ -20,6 +20,7 @@ _SCALES = {
     What.CHANGE: (1, "seconds"),
     What.PEAK: (1e6, "MB"),
     What.MAPS: (1e6, "MB"),
+    **dict.fromkeys(CALLS, (1e-3, "milliseconds")),
 }
 _HEADINGS = {
     What.TEST_RUN: "One packet, by test run",
@@ -51,6 +52,7 @@ def markdown(results: Results, plots: Sequence[Path] = ()) -> str:
             parts.append("\n".join([heading, "", f"In {_SCALES[what][1]}.", "", *table]))
             parts += _reasons(results, what, family)
     parts.append(_by_family(results, What.MAPS))
+    parts += _called(results)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -89,6 +91,27 @@ def _by_peer(results: Results, what: What, family: str, packets: str = "") -> li
         if any(cells):
             rows.append([f"{size:,}", *cells])
     return _table(["rules", *results.peers(what, family)], rows)
+
+
+def _called(results: Results) -> Iterator[str]:
+    names = dict.fromkeys(name for what in CALLS for name in results.families(what))
+    for family in names:
+        for size in sorted({size for what in CALLS for size in results.sizes(what, family)}):
+            found = {peer for what in CALLS for peer in results.peers(what, family)}
+            peers = [peer for peer in PEERS if peer in found]
+            rows = []
+            for what in CALLS:
+                scale = _SCALES[what][0]
+                cells = [_cell(results, what, family, size, peer, "", scale) for peer in peers]
+                if any(cells):
+                    rows.append([f"`{what}`", *cells])
+            heading = f"### One command, the whole process: {family}, {size:,} rules"
+            unit = _SCALES[CALLS[0]][1]
+            if rows:
+                table = _table(["command", *peers], rows)
+                yield "\n".join([heading, "", f"In {unit}.", "", *table])
+        for what in CALLS:
+            yield from _reasons(results, what, family)
 
 
 def _by_family(results: Results, what: What, packets: str = "") -> str:

@@ -19,7 +19,16 @@ class What(StrEnum):
     CHANGE = "change of one rule"  # seconds
     PEAK = "peak memory of the command"  # bytes
     MAPS = "memory of kernel maps"  # bytes
+    APPEND = "iptables -A"  # seconds, as are those below
+    DELETE = "iptables -D"
+    CHECK = "iptables -C"
+    RULES = "iptables -S"
+    LISTING = "iptables -L -n -v"
+    SAVED = "iptables-save"
 
+
+#: Single calls of the commands of iptables.
+CALLS = (What.APPEND, What.DELETE, What.CHECK, What.RULES, What.LISTING, What.SAVED)
 
 EVEN, WORST = "even", "worst"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import families, loading, throughput
+from bench import calls, families, loading, throughput
 from bench.commands import CommandFailed, Commands, installed
 from bench.families import Verdicts
 from bench.peers import EmptyHookPeer, IptablesPeer, NftSetPeer, OurPeer, Peer
 from bench.plan import Bench, Plan
-from bench.results import EVEN, LEGACY, NFT, PEERS, WORST, Results, What
+from bench.results import CALLS, EVEN, LEGACY, NFT, OURS, PEERS, WORST, Results, What
 from bench.rig import Mismatch, Rig, Traffic
 from bench.traffic import Generator
 from bpfilter.kernel.linux import LinuxKernel
@@ -42,7 +42,17 @@ def bench_of(commands: Commands, files: Path, peers: list[Peer] | None = None) -
         EmptyHookPeer(kernel),
     ]
     sizes = {"hosts": [10, 30], "kube": [20]}
-    plan = Plan(sizes, rounds=1, seconds=0.05, loads=1, changes=1, limit_s=60, timed_from=10)
+    plan = Plan(
+        sizes,
+        rounds=1,
+        seconds=0.05,
+        loads=1,
+        changes=1,
+        limit_s=60,
+        timed_from=10,
+        calls=2,
+        tables={calls.SERVER: [calls.SERVER_RULES], "acl": [30]},
+    )
     return Bench(kernel, peers or every, plan, Results({}), files, say=lambda text: None)
 
 
@@ -87,6 +97,45 @@ def test_rules_that_let_packets_through_are_noticed(commands: Commands, tmp_path
             rig.verify()
 
 
+def test_every_command_is_called(commands: Commands, tmp_path: Path) -> None:
+    bench = bench_of(commands, tmp_path)
+    calls.measure(bench, commands)
+    for name, (size,) in bench.plan.tables.items():
+        for what in CALLS:
+            assert bench.results.peers(what, name) == [OURS, LEGACY, NFT]
+            for peer in (OURS, LEGACY, NFT):
+                figure = bench.results.find(what, name, size, peer)
+                assert figure is not None
+                assert not figure.reason
+                assert len(figure.values) == bench.plan.calls
+    assert not leftovers(os.getpid())
+
+
+def test_who_cannot_load_a_table_is_not_called(commands: Commands, tmp_path: Path) -> None:
+    class Missing(IptablesPeer):
+        def __init__(self) -> None:
+            super().__init__(commands, NFT, 10)
+            self.iptables = "false-iptables"
+
+    bench = bench_of(commands, tmp_path, [Missing(), IptablesPeer(commands, LEGACY, 10)])
+    calls.measure(bench, commands)
+    figure = bench.results.find(What.APPEND, calls.SERVER, calls.SERVER_RULES, NFT)
+    assert figure is not None
+    assert "false-iptables-restore" in figure.reason
+    assert not figure.values
+    assert bench.results.median(What.SAVED, "acl", 30, LEGACY)
+
+
+def test_a_table_that_is_not_what_it_was_is_noticed(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(commands, tmp_path, [IptablesPeer(commands, LEGACY, 10)])
+    without = tuple(what for what in calls.ORDER if what is not What.DELETE)
+    monkeypatch.setattr(calls, "ORDER", without)
+    with pytest.raises(Mismatch, match="7 rules of 5"):
+        calls.measure(bench, commands)
+
+
 def test_a_command_that_fails_or_takes_too_long_is_told(commands: Commands) -> None:
     with Namespace("bench") as namespace:
         with pytest.raises(CommandFailed, match="not done after"):
@@ -121,7 +170,7 @@ def test_the_command_keeps_figures_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "hosts: throughput at 1 rule / an empty hook" in done.stdout
     kinds = {figure["what"] for figure in json.loads(figures.read_text())["figures"]}
-    assert {"throughput", "test run", "load"} <= kinds
+    assert {"throughput", "test run", "load", "iptables -A", "iptables-save"} <= kinds
     assert "![throughput](page/throughput.svg)" in document.read_text()
     assert (tmp_path / "page" / "throughput.svg").exists()
     assert not leftovers()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench import families
 from bench.commands import Commands
 from bench.peers import PROBE, IptablesPeer, NotMeasured, nft_map, parse_counts, with_one_changed
 
-COMMANDS = Commands("bpfilter", {})
+COMMANDS = Commands(Path("bin"), {})
 
 
 @pytest.mark.parametrize("name", families.NAMES)
