@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -12,14 +11,13 @@ import pytest
 
 from bpfilter.rules.model import Family
 from bpfilter.rules.options import format_rule
-from tests.harness.legacy import IS_OLD
+from tests.harness.legacy import legacy
 from tests.harness.netns import Namespace
 from tests.unit.ext.support import V4, V6, Spelling, parse, read_spellings
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a network namespace"),
-    pytest.mark.skipif(not shutil.which("iptables-legacy"), reason="needs iptables-legacy"),
 ]
 
 FAMILIES = (V4, V6)
@@ -30,11 +28,7 @@ ANYWHERE = {V4: f"{'0.0.0.0/0':20} {'0.0.0.0/0':20}", V6: f"{'::/0':20} {'::/0':
 
 
 def of(family: Family, *, accepted: bool) -> list[Spelling]:
-    return [
-        s
-        for s in SPELLINGS
-        if s.family is family and s.accepted is accepted and not (s.newly and IS_OLD)
-    ]
+    return [s for s in SPELLINGS if s.family is family and s.accepted is accepted]
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +37,14 @@ def judge() -> Iterator[Namespace]:
     with Namespace("roundtrip") as namespace:
         for family in FAMILIES:
             rules = "\n".join(f"-A INPUT {s.words}" for s in of(family, accepted=True))
-            command = f"{family.command}-legacy-restore"
-            namespace.run(command, stdin=f"*filter\n{rules}\nCOMMIT\n")
+            command = legacy(f"{family.command}-restore")
+            namespace.run(*command, stdin=f"*filter\n{rules}\nCOMMIT\n")
         yield namespace
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_saved_as_the_kernel_tool_saves(judge: Namespace, family: Family) -> None:
-    text = judge.run(f"{family.command}-legacy-save", "-t", "filter")
+    text = judge.run(*legacy(f"{family.command}-save"), "-t", "filter")
     theirs = [line.rstrip() for line in text.splitlines() if line.startswith("-A")]
     for spelling, line in zip(of(family, accepted=True), theirs, strict=True):
         assert format_rule(parse(spelling.words, family), "INPUT", family) == line, spelling
@@ -60,7 +54,7 @@ def test_saved_as_the_kernel_tool_saves(judge: Namespace, family: Family) -> Non
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 def test_listed_as_the_kernel_tool_lists(judge: Namespace, family: Family) -> None:
-    theirs = judge.run(f"{family.command}-legacy", "-nvxL", "INPUT").splitlines()[2:]
+    theirs = judge.run(*legacy(family.command), "-nvxL", "INPUT").splitlines()[2:]
     for spelling, line in zip(of(family, accepted=True), theirs, strict=True):
         matches = parse(spelling.words, family).matches
         ours = "".join(f" {match.describe(family)}" for match in matches)
@@ -71,4 +65,4 @@ def test_listed_as_the_kernel_tool_lists(judge: Namespace, family: Family) -> No
 def test_refused_as_the_kernel_tool_refuses(judge: Namespace, family: Family) -> None:
     for spelling in of(family, accepted=False):
         with pytest.raises(subprocess.CalledProcessError):
-            judge.run(f"{family.command}-legacy", "-A", "OUTPUT", *shlex.split(spelling.words))
+            judge.run(*legacy(family.command), "-A", "OUTPUT", *shlex.split(spelling.words))

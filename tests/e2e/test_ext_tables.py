@@ -2,14 +2,13 @@
 
 Rules are added, saved, looked for and deleted by iptables-restore, a table's at once. Some
 cannot be judged: the kernel lacks the match, or the table says why. These are named, and a
-module with nothing else is skipped. JUDGE runs another iptables, as `env KEEPNET=1 in1811`.
+module with nothing else is skipped.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -21,6 +20,7 @@ from pyroute2.ipset import IPSet
 
 from bpfilter.ext import MODULES
 from bpfilter.rules.model import Family
+from tests.harness.legacy import legacy
 from tests.harness.netns import Namespace
 from tests.unit.ext.placed import Place
 from tests.unit.ext.support import V4
@@ -29,22 +29,11 @@ from tests.unit.ext.tables import Case, read_table
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a network namespace"),
-    pytest.mark.skipif(not shutil.which("iptables-legacy"), reason="needs iptables-legacy"),
 ]
 
-JUDGE = os.environ.get("JUDGE", "").split()
 MISSING = re.compile(r"Extension (\S+) revision \d+ not supported, missing kernel module")
 #: Of each module, how many rules could not be judged, and why.
 UNJUDGED: dict[str, Counter[str]] = {}
-
-
-def version() -> tuple[int, ...]:
-    done = subprocess.run(
-        [*JUDGE, "iptables-legacy", "--version"], capture_output=True, text=True, check=True
-    )
-    found = re.search(r"v([0-9.]+)", done.stdout)
-    assert found is not None
-    return tuple(map(int, found[1].split(".")))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +65,7 @@ def restore(judge: Namespace, place: Place, letter: str, rules: list[str]) -> st
     lines = "".join(f"-{letter} {place.chain} {rule}\n" for rule in rules)
     try:
         judge.run(
-            *JUDGE,
-            f"{place.family.command}-legacy-restore",
+            *legacy(f"{place.family.command}-restore"),
             "--noflush",
             stdin=f"*{place.table}\n{lines}COMMIT\n",
         )
@@ -87,12 +75,11 @@ def restore(judge: Namespace, place: Place, letter: str, rules: list[str]) -> st
 
 
 def flush(judge: Namespace, place: Place) -> None:
-    judge.run(*JUDGE, f"{place.family.command}-legacy", "-t", place.table, "-F")
+    judge.run(*legacy(place.family.command), "-t", place.table, "-F")
 
 
 def saved(judge: Namespace, place: Place) -> list[str]:
-    command = f"{place.family.command}-legacy"
-    text = judge.run(*JUDGE, command, "-t", place.table, "-S", place.chain)
+    text = judge.run(*legacy(place.family.command), "-t", place.table, "-S", place.chain)
     start = f"-A {place.chain} "
     return [
         line.removeprefix(start).rstrip() for line in text.splitlines() if line.startswith(start)
@@ -103,8 +90,8 @@ def saved(judge: Namespace, place: Place) -> list[str]:
 def asked(judge: Namespace, cases: list[Case], reasons: Counter[str]) -> list[Case]:
     found = []
     for case in cases:
-        if case.unasked or (case.older and version() < (1, 8, 11)):
-            reasons[case.unasked or case.older] += 1
+        if case.unasked:
+            reasons[case.unasked] += 1
             continue
         found.append(case)
     taken = [case for case in found if case.saved is not None]

@@ -1,4 +1,4 @@
-"""The rules layer against the installed iptables-legacy, which reads the same text.
+"""The rules layer against iptables-legacy, which reads the same text.
 
 Each real ruleset is loaded into a network namespace, and what iptables-save,
 iptables -S and iptables -nL print is compared to the letter, with counters. Lines that
@@ -16,7 +16,7 @@ from bpfilter.rules.listing import Form, list_rules, list_table
 from bpfilter.rules.model import Family, Ruleset, Table
 from bpfilter.rules.saved import format_saved, parse_saved, read_saved
 from bpfilter.rules.written import write_table
-from tests.harness.legacy import renewed
+from tests.harness.legacy import legacy
 from tests.harness.netns import Namespace
 from tests.unit.rulesets import RealRuleset, rulesets
 
@@ -55,17 +55,17 @@ class Judge:
 
     def __init__(self, namespace: Namespace, family: Family) -> None:
         self.namespace = namespace
-        self.command = f"{family.command}-legacy"
+        self.command = family.command
 
     def load(self, text: str) -> None:
-        self.namespace.run(f"{self.command}-restore", "-c", stdin=text)
+        self.namespace.run(*legacy(f"{self.command}-restore"), "-c", stdin=text)
 
     def saved(self, table: str) -> str:
-        text = self.namespace.run(f"{self.command}-save", "-c", "-t", table)
-        return renewed("".join(line for line in text.splitlines(keepends=True) if line[0] != "#"))
+        text = self.namespace.run(*legacy(f"{self.command}-save"), "-c", "-t", table)
+        return "".join(line for line in text.splitlines(keepends=True) if line[0] != "#")
 
     def shown(self, table: str, *options: str) -> str:
-        return renewed(self.namespace.run(self.command, "-t", table, *options))
+        return self.namespace.run(*legacy(self.command), "-t", table, *options)
 
 
 def agree(judge: Judge, table: Table, family: Family) -> None:

@@ -47,17 +47,13 @@ class Place:
 
 @dataclass(frozen=True)
 class PlacedSpelling:
-    """A rule of a table of spellings, and iptables' answer: `saved` is None if it refuses.
-
-    `newly`: see `Spelling`.
-    """
+    """A rule of a table of spellings, and iptables' answer: `saved` is None if it refuses."""
 
     extension: str
     place: Place
     words: str
     saved: str | None
     listed: str = ""
-    newly: bool = False
 
     def __str__(self) -> str:
         place = self.place
@@ -72,11 +68,11 @@ def read_placed(name: str) -> list[PlacedSpelling]:
         sign, _, rest = line.strip().partition(" ")
         if sign == "@":
             table, chain = rest.split()
-        elif sign in ("+", "-", "*", "~"):
+        elif sign in ("+", "-"):
             extension, digit, words = rest.split(" ", 2)
             place = Place(table, chain, V4 if digit == "4" else V6)
-            saved = place.words(words) if sign in "+*" else None
-            made.append(PlacedSpelling(extension, place, words, saved, newly=sign in "*~"))
+            saved = place.words(words) if sign == "+" else None
+            made.append(PlacedSpelling(extension, place, words, saved))
         elif sign == "=":
             made[-1] = replace(made[-1], saved=rest)
         elif sign == ">":

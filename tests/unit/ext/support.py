@@ -32,16 +32,12 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Spelling:
-    """A line of the table of spellings; `accepted` is the answer of iptables 1.8.11.
-
-    `newly`: 1.8.9 writes it otherwise, or takes it though it is refused here.
-    """
+    """A line of the table of spellings; `accepted` is the answer of iptables 1.8.11."""
 
     extension: str
     family: Family
     accepted: bool
     words: str
-    newly: bool = False
 
     def __str__(self) -> str:
         return f"{self.family.command} {self.words}"
@@ -55,7 +51,7 @@ def read_spellings(name: str) -> list[Spelling]:
         if line and not line.startswith("#"):
             extension, family, sign, words = line.split(" ", 3)
             version = V4 if family == "4" else V6
-            made.append(Spelling(extension, version, sign in "+*", words, sign in "*~"))
+            made.append(Spelling(extension, version, sign == "+", words))
     return made
 
 

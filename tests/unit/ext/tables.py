@@ -17,7 +17,7 @@ _FAMILIES = {"4": Family.IPV4, "6": Family.IPV6}
 class Case:
     """A rule of a table for one family; `saved` is None if it is refused.
 
-    `unreadable`, `lost`, `older` and `unasked` are reasons: the tables' README says for what.
+    `unreadable`, `lost` and `unasked` are reasons: the tables' README says for what.
     """
 
     module: str
@@ -27,7 +27,6 @@ class Case:
     listed: str = ""
     unreadable: str = ""
     lost: str = ""
-    older: str = ""
     unasked: str = ""
 
     def __str__(self) -> str:
@@ -70,8 +69,6 @@ def _noted(noted: Case, sign: str, text: str) -> Case:
             return replace(noted, unreadable=text)
         case "%":
             return replace(noted, lost=text)
-        case "~":
-            return replace(noted, older=text)
         case "?":
             return replace(noted, unasked=text)
     raise ValueError(f"{sign!r} stands for nothing in a table")
