@@ -166,7 +166,7 @@ class Sandbox:
         *words: str,
         stdin: str | None = None,
         status: int | None = 0,
-        seconds: float = 60,
+        seconds: float = 180,
         env: dict[str, str] | None = None,
     ) -> str:
         """Run a command and give what it printed; `status` None takes any exit status."""
