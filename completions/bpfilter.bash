@@ -9,11 +9,16 @@ _bpfilter_files() {
     mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 }
 
+_bpfilter_directories() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+}
+
 _bpfilter() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _bpfilter_words "apply list status zero clear check confirm -h --help -V --version"
+        _bpfilter_words "apply list status zero clear check confirm save restore adopt release install uninstall -h --help -V --version"
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -95,6 +100,67 @@ _bpfilter() {
         esac
         if [[ $cur == -* ]]; then
             _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns"
+        fi
+        ;;
+    save)
+        case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
+            -w|--wait) return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait -c --counters -v --verbose"
+        else
+            _bpfilter_files
+        fi
+        ;;
+    restore)
+        case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
+            -w|--wait) return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait --boot"
+        else
+            _bpfilter_files
+        fi
+        ;;
+    adopt)
+        case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
+            -w|--wait) return ;;
+            --from) _bpfilter_words "nft legacy"; return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait --from -n --dry-run"
+        fi
+        ;;
+    release)
+        case $prev in
+            --netns) _bpfilter_words "$(ls /run/netns 2>/dev/null)"; return ;;
+            -w|--wait) return ;;
+            --to) _bpfilter_words "nft legacy"; return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help -4 --ipv4 -6 --ipv6 --netns -w --wait --to"
+        fi
+        ;;
+    install)
+        case $prev in
+            --directory) _bpfilter_directories; return ;;
+            --scripts) _bpfilter_directories; return ;;
+            --root) _bpfilter_directories; return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help --set --auto -n --dry-run --directory --scripts --root"
+        fi
+        ;;
+    uninstall)
+        case $prev in
+            --root) _bpfilter_directories; return ;;
+            -w|--wait) return ;;
+        esac
+        if [[ $cur == -* ]]; then
+            _bpfilter_words "-h --help --keep-rules -n --dry-run --root -w --wait"
         fi
         ;;
     esac

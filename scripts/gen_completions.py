@@ -24,12 +24,14 @@ BASH = {
     "FILE": "_bpfilter_files",
     "NETNS": '_bpfilter_words "$(ls /run/netns 2>/dev/null)"',
     "INTERFACE": '_bpfilter_words "$(ls /sys/class/net 2>/dev/null)"',
+    "DIR": "_bpfilter_directories",
     "CHAIN": f'_bpfilter_words "{BASE_CHAINS}"',
 }
 ZSH = {
     "FILE": "_files",
     "NETNS": "_files -W /run/netns",
     "INTERFACE": "_net_interfaces",
+    "DIR": "_files -/",
     "CHAIN": f"({BASE_CHAINS})",
 }
 
@@ -70,6 +72,11 @@ _bpfilter_words() {
 _bpfilter_files() {
     compopt -o filenames 2>/dev/null
     mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+}
+
+_bpfilter_directories() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 }
 
 _bpfilter() {

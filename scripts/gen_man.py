@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Write docs/man/*.8 from the commands' own parsers, so that man page and --help agree.
+"""Write docs/man/bpfilter*.8 from the commands' own parsers, so that man page and --help agree.
 
 Run it whenever an option or a help text changes (a unit test fails then):
 `PYTHONPATH=src python3 scripts/gen_man.py`.
+
+Pages that are about no command of these, iptables-bpf(8) and bpfilter.conf(5), are written by
+hand; they lack the line that says otherwise.
 
 A parser's epilog is blocks with an empty line between: prose, or a title line
 (`examples:`, `exit status:`) with indented lines below it.
@@ -20,6 +23,7 @@ from pathlib import Path
 from bpfilter.cli.main import COMMANDS, build_parser, command_parser
 from bpfilter.cli.usage import options
 
+BY_US = "Written by scripts/gen_man.py; do not edit."
 DIRECTORY = Path(__file__).parent.parent / "docs" / "man"
 DATE = "November 23, 2026"
 
@@ -27,6 +31,7 @@ DATE = "November 23, 2026"
 DESCRIPTION = """\
 enforces the filter table of iptables(8) and ip6tables(8) rulesets by eBPF programs at the
 netfilter hooks, with iptables' verdicts and counters.
+Its iptables-bpf(8) is a third iptables beside those of nf_tables and of the kernel's old tables.
 No daemon runs: programs and state are pinned, one set for each network namespace.
 """
 FILES = {
@@ -36,8 +41,14 @@ FILES = {
         "what is in force in each network namespace, the writers' lock, and what was found out "
         "about the running kernel"
     ),
+    "/run/xtables.lock": "what all iptables lock while they change rules",
+    "/etc/bpfilter.conf": "settings; see bpfilter.conf(5)",
+    "/etc/bpfilter/rules.v4, rules.v6": "rules of all tables, as saved for the next boot",
+    "/var/lib/bpfilter/installed.json": "what was there before 'bpfilter install'",
 }
 ENVIRONMENT = {
+    "BPFILTER_CONF": "if set, the file to read in the place of /etc/bpfilter.conf",
+    "XTABLES_LOCKFILE": "if set, the file to lock in the place of /run/xtables.lock",
     "NO_COLOR": "if set, messages are not coloured on a terminal either",
     "BPFILTER_TRACEBACK": "if set, a bug in bpfilter is shown with its whole traceback",
 }
@@ -89,7 +100,7 @@ def _command_page(name: str) -> Iterator[str]:
 
 
 def _head(name: str, summary: str) -> Iterator[str]:
-    yield '.\\" Written by scripts/gen_man.py; do not edit.'
+    yield f'.\\" {BY_US}'
     yield f".Dd {DATE}"
     yield f".Dt {name.upper()} 8"
     yield ".Os Linux"
@@ -183,10 +194,10 @@ def _list(title: str, macro: str, entries: dict[str, str]) -> Iterator[str]:
 def _see_also(own: str) -> Iterator[str]:
     yield ".Sh SEE ALSO"
     names = ["bpfilter", *(f"bpfilter-{name}" for name in COMMANDS)]
-    others = [name for name in sorted(names) if name != own]
-    others += ["ip-netns", "iptables", "iptables-save"]
+    others = [f"{name} 8" for name in sorted(names) if name != own]
+    others += ["iptables-bpf 8", "bpfilter.conf 5", "ip-netns 8", "iptables 8", "iptables-save 8"]
     for name in others:
-        yield f".Xr {name} 8{'' if name == others[-1] else ' ,'}"
+        yield f".Xr {name}{'' if name == others[-1] else ' ,'}"
 
 
 def _text(prose: str) -> Iterator[str]:
@@ -206,7 +217,7 @@ def main() -> int:
     DIRECTORY.mkdir(exist_ok=True)
     wanted = pages()
     for path in DIRECTORY.glob("*.8"):
-        if path.name not in wanted:
+        if path.name not in wanted and BY_US in path.read_text("utf-8"):
             path.unlink()
     for name, text in wanted.items():
         (DIRECTORY / name).write_text(text, "utf-8")

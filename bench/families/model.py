@@ -30,7 +30,7 @@ Packets = NDArray[np.void]
 Words = NDArray[np.uint32]
 
 ICMP, TCP, UDP = 1, 6, 17
-PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 47: "gre", 50: "esp", 88: "88", 89: "ospf"}
+PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", 47: "47", 50: "esp", 88: "88", 89: "89"}
 HAVE_PORTS = (TCP, UDP)
 ANY_PORT = (0, 65_535)
 _DRAWS = 100

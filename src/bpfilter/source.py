@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from bpfilter.dataclass import dataclass
 
+#: A text of rules has fewer: a million rules fit; /dev/zero does not.
+LARGEST_BYTES = 256 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

@@ -25,9 +25,13 @@ def test_commands_print_what_is_shown(page: Path, namespace: Namespace, tmp_path
     command = bin_directory / "bpfilter"
     command.write_text(f"#!{sys.executable}\nfrom bpfilter.cli.main import run\nrun()\n")
     command.chmod(0o755)
+    own = {
+        "XTABLES_LOCKFILE": str(tmp_path / "lock"),
+        "BPFILTER_CONF": str(tmp_path / "bpfilter.conf"),
+    }
     rules = tmp_path / "rules"
     shutil.copytree(EXAMPLES, rules)
-    environment = {**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
+    environment = {**os.environ, **own, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
     for session in sessions(page):
         done = subprocess.run(
             ["nsenter", f"--net={namespace.path}", "bash", "-c", session.command],

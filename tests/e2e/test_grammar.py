@@ -30,7 +30,13 @@ SEED = int(os.environ.get("RULES_SEED", "1"))
 LINES = int(os.environ.get("RULES_LINES", "300"))
 
 #: Refusals of ours, by their words, of lines that iptables takes.
-STRICTER = ("as a word of its own", "is no prefix", "does not resolve", "invalid mask", "Bad line")
+STRICTER = (
+    "as a word of its own", "does not resolve", "invalid mask", "Bad line",
+    # What iptables 1.8.11 refuses too.
+    "is negative", "out of range (9-4294967295)",
+)  # fmt: skip
+#: Before iptables 1.8.11, a conntrack address with one of these was a whole one.
+ODD_MASKS = ("/255.0.255.0", "/0.0.0.255")
 
 ADDRESSES = {
     Family.IPV4: """10.0.0.1 10.1.2.3/8 10.1.2.3/255.0.255.0 10.1 10 0/0 any/0 1.2.3.4,5.6.7.8
@@ -88,6 +94,7 @@ class Writer:
     def part(self, family: Family) -> str:
         addresses = ADDRESSES[family]
         ports = self.one(["-m tcp ", ""])
+        plain = " ".join(each for each in addresses.split() if not each.endswith(ODD_MASKS))
         parts: list[Callable[[], str]] = [
             lambda: self.option("-s --source --sour -d --dst --s", addresses),
             lambda: self.option("-i --in-interface -o --out", INTERFACES),
@@ -100,7 +107,7 @@ class Writer:
             lambda: ports + self.one(["--syn", "! --syn", "--syn=1"]),
             lambda: "-m state " + self.option("--state", STATES),
             lambda: "-m conntrack " + self.option("--ctstate --ctst", STATES),
-            lambda: "-m conntrack " + self.option("--ctorigsrc --ctrepldst", addresses),
+            lambda: "-m conntrack " + self.option("--ctorigsrc --ctrepldst", plain),
             lambda: "-m conntrack " + self.option("--ctexpire", RANGES),
             lambda: "-m conntrack " + self.option("--ctrepldstport", PORTS),
             lambda: "-m comment --comment " + self.one(COMMENTS),

@@ -88,8 +88,11 @@ def test_status(namespace: Namespace) -> None:
         "dataclass",
         "errors",
         "firewall",
+        "iptables",  # its configuration, and where the kernel's own is
         "kernel",
+        "process",
         "rules",
+        "source",
     }
     compiling = {name for name in found if name.startswith("bpfilter.compiler.")}
     assert compiling == {"bpfilter.compiler.counters"}

@@ -164,6 +164,12 @@ class FakeKernel:
     def legacy_entries(self, family: int, table: str) -> int:
         return 0
 
+    def nft_generation(self) -> int:
+        return 1
+
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        return generation == 1
+
     def nft_rule_tables(self) -> set[tuple[int, str]]:
         return set()
 

@@ -57,6 +57,10 @@ class CountedKernel(LinuxKernel):
         self._step()
         super().make_directory(path)
 
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        self._step()
+        return super().delete_nft_table(family, name, generation)
+
     def wait_for_readers(self) -> None:
         self._step()
         super().wait_for_readers()

@@ -81,7 +81,7 @@ class Commands:
         return Said(done.returncode, done.stdout, done.stderr)
 
     def saved(self) -> tuple[str, str]:
-        """Give what iptables-save -c prints of the filter table, ours and theirs, less comments."""
+        """Give what iptables-save -c prints of the filter table, less comments: ours, theirs."""
         both = (side("-c", "-t", "filter", verb="save") for side in (self.ours, self.theirs))
         first, second = (
             "\n".join(line for line in said.output.split("\n") if line[:1] != "#") for said in both

@@ -57,6 +57,7 @@ def test_version() -> None:
         "bpfilter.cli",
         "bpfilter.cli.main",
         "bpfilter.errors",
+        "bpfilter.process",
     }
     assert not found & (SLOW | LIBRARIES | {"argparse", "pathlib", "json"})
 
@@ -66,7 +67,7 @@ def test_reading_a_command_line(command: str) -> None:
     found = imported(f"from bpfilter.cli.main import command_parser; command_parser('{command}')")
     assert not found & (SLOW | LIBRARIES | {"json", "pathlib", "socket"})
     layers = {name.split(".")[1] for name in found if name.startswith("bpfilter.")}
-    assert layers == {"cli", "dataclass", "errors", "rules"}
+    assert layers == {"cli", "dataclass", "errors", "process", "rules", "source"}
 
 
 def test_rules_of_ipv4() -> None:

@@ -1,6 +1,6 @@
 """Imports go down only: a walk over every import in the package.
 
-cli → firewall → bpf → kernel
+cli → iptables → firewall → bpf → kernel
       firewall → compiler → ext → rules → plan
 cli → simulate → compiler → bpf.spec → asm, btf
 everything may import abi, dataclass, errors, source; kernel, asm and btf import only those
@@ -43,8 +43,10 @@ ALLOWED: dict[str, set[str]] = {
     "compiler": COMPILING,
     "simulate": COMPILING,
     "firewall": COMPILING | {"bpf", "kernel"},
+    "process": set(),
+    "iptables": PURE_RULES | {"compiler", "firewall", "kernel", "process"},
     # `__init__` is the package itself: it names what is public, imports it when it is used.
-    "cli": PURE_RULES | {"compiler", "simulate", "firewall", "__init__"},
+    "cli": PURE_RULES | {"compiler", "simulate", "firewall", "iptables", "process", "__init__"},
     "__init__": {"rules", "firewall", "simulate"},
 }
 

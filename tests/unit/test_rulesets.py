@@ -17,6 +17,7 @@ from tests.unit.rulesets import RealRuleset, rulesets
 #: Files with lines iptables-restore refuses too: how many, and what about.
 REFUSED: dict[str, dict[str, int]] = {
     "parser-test.v4": {'unknown option "--something-else"': 1, "Couldn't load match `icmp6'": 2},
+    # iptables took the range before 1.8.11.
     "tum-i8-2014-07.v4": {
         "Invalid MAC address specified.": 1416,
         "Port range 60000-29 is negative.": 1,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bpfilter.cli import common
 from bpfilter.cli.progress import progress
 from bpfilter.cli.usage import deadline
-from bpfilter.errors import Error
+from bpfilter.errors import Error, StateError
 from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ refused, with file, line and reason.
 
 Whether FILE is IPv4 or IPv6 is told by -4 or -6, or else by its first line as iptables-save
 writes it, by a name that ends in .v4 or .v6, or by the addresses in it.
+
+If the filter table is the kernel's, because eBPF could not enforce it ('bpfilter status' says so),
+FILE takes its place: it is put in force, and then the kernel's filter table is emptied.
 
 With --confirm, the rules before come back by themselves unless they are confirmed in time,
 by answering y here or with 'bpfilter confirm' from a new connection, even if the connection
@@ -96,8 +99,9 @@ def _verify(firewall: Firewall, path: str, ruleset: GivenText) -> None:
         verified = firewall.verify(ruleset, progress=step)
     sizes = ", ".join(f"{hook} {insns} instructions" for hook, insns, _ in verified.programs)
     print(
-        f"{path}: {_name(ruleset.family)}, {verified.rules} rules verified by the kernel "
-        f"in {verified.seconds * 1000:.0f} ms ({sizes}); nothing attached"
+        f"{path}: {common.family_name(ruleset.family)}, "
+        f"{verified.rules} rules verified by the kernel in {verified.seconds * 1000:.0f} ms "
+        f"({sizes}); nothing attached"
     )
 
 
@@ -106,16 +110,61 @@ def _apply(
 ) -> Generation:
     started = time.monotonic()
     with progress(path) as step:
-        generation = firewall.apply(ruleset, source=path, counters=args.counters, progress=step)
+        generation = firewall.apply(
+            ruleset,
+            source=path,
+            counters=args.counters,
+            progress=step,
+            otherwise=_their_policies(firewall, ruleset.family, args),
+        )
+    _take_place(firewall, ruleset.family, args)
     for warning in firewall.warnings(ruleset.family):
         print(f"bpfilter: warning: {warning}", file=sys.stderr)
     if args.verbose:
         took = time.monotonic() - started
         print(
-            f"{path}: {_name(ruleset.family)} rules in force after {took * 1000:.0f} ms, "
-            f"{generation.cells} cells, programs loaded in {generation.load_s * 1000:.0f} ms"
+            f"{path}: {common.family_name(ruleset.family)} rules in force "
+            f"after {took * 1000:.0f} ms, {generation.cells} cells, "
+            f"programs loaded in {generation.load_s * 1000:.0f} ms"
         )
     return generation
+
+
+# What policies that a file does not declare are where the kernel has the table.
+def _their_policies(
+    firewall: Firewall, family: Family, args: argparse.Namespace
+) -> dict[str, str] | None:
+    delegated = firewall.delegated(family)
+    if delegated is None:
+        return None
+    from bpfilter.iptables.home import policies_of, saved
+    from bpfilter.iptables.kernel_tool import KernelTool
+
+    with firewall.kernel.in_netns(args.netns):
+        return policies_of(saved(KernelTool(delegated.tool), family))
+
+
+# Of rules that the kernel had, because eBPF could not enforce them: they go now.
+def _take_place(firewall: Firewall, family: Family, args: argparse.Namespace) -> None:
+    if firewall.delegated(family) is None:
+        return
+    from bpfilter.iptables.adopt import settle
+    from bpfilter.iptables.lock import xtables_lock
+
+    with firewall.kernel.in_netns(args.netns), xtables_lock(args.wait):
+        tool = settle(firewall, family)
+    if tool:
+        print(f"bpfilter: the filter rules of {tool} were replaced", file=sys.stderr)
+
+
+def _check_can_return(firewall: Firewall, family: Family) -> None:
+    delegated = firewall.delegated(family)
+    if delegated is not None:
+        raise StateError(
+            f"the {common.family_name(family)} rules in force are {family.command}-"
+            f"{delegated.tool}'s, and could not be brought back; apply without --confirm, or "
+            f"test these rules elsewhere first"
+        )
 
 
 def _apply_confirmed(
@@ -123,6 +172,7 @@ def _apply_confirmed(
 ) -> int:
     from bpfilter.firewall import confirm
 
+    _check_can_return(firewall, ruleset.family)
     pending = confirm.start(firewall, ruleset.family, args.confirm)
     try:
         generation = _apply(firewall, path, ruleset, args)
@@ -160,7 +210,3 @@ def _ask(pending: Pending) -> str:
         elif select.select([sys.stdin], [], [], POLL_S)[0]:
             return "y" if sys.stdin.readline().strip().lower() in ("y", "yes") else "n"
     return ""
-
-
-def _name(family: Family) -> str:
-    return "IPv4" if family is Family.IPV4 else "IPv6"

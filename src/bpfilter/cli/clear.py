@@ -10,7 +10,8 @@ from bpfilter.cli.usage import UsageError
 
 EPILOG = """\
 Takes the programs off the hooks and forgets rules and counters; everything passes again.
-Rules in the kernel's own tables are not touched.
+Rules in the kernel's own tables are not touched, nor are those of a filter table that is the
+kernel's because eBPF cannot enforce it: that is said, with what clears it, and is exit status 1.
 
 Rules in force keep their network namespace, devices and all, after its last process and
 its name are gone. --stale takes down those of all such namespaces; one that only an open
@@ -45,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     families = [args.family] if args.family else common.FAMILIES
     cleared = [firewall.clear(family) for family in families]
+    instead = "'{tool} -F' takes the rules out of force there"
+    theirs = [common.tell_delegated(firewall, family, instead) for family in families]
+    if any(theirs):
+        return 1
     if not any(cleared):
         print("bpfilter: nothing was in force", file=sys.stderr)
     return 0

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 from bpfilter.cli.usage import seconds
 from bpfilter.errors import Error, RuleSyntaxError, SourceError
 from bpfilter.rules.model import Family, Ruleset
+from bpfilter.source import LARGEST_BYTES
 
 if TYPE_CHECKING:
     import argparse
 
     from bpfilter.firewall.given import GivenText
+    from bpfilter.firewall.live import Firewall
 
 T = TypeVar("T")
 
 _ADDRESS = rb"(?m)^(?:\[[0-9:]+\] )?-A [^ ]+ (?:! )?-[sd] ([0-9.]+[/ ]|[0-9a-f]*:[0-9a-f:.]*[/ ])"
 
-FAMILIES = (Family.IPV4, Family.IPV6)
-
-#: A million rules fit; /dev/zero does not.
-LARGEST_BYTES = 256 << 20
+FAMILIES = [Family.IPV4, Family.IPV6]
 
 
 class FileError(Error):
@@ -69,6 +68,28 @@ def add_family(parser: argparse.ArgumentParser, purpose: str) -> None:
         const=Family.IPV6,
         help=f"{purpose} IPv6",
     )
+
+
+def family_name(family: Family) -> str:
+    return "IPv4" if family is Family.IPV4 else "IPv6"
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def tell_delegated(firewall: Firewall, family: Family, instead: str) -> bool:
+    """Say what does it `instead` of us if the kernel has the filter table; gives whether."""
+    delegated = firewall.delegated(family)
+    if delegated is None:
+        return False
+    tool = f"{family.command}-{delegated.tool}"
+    print(
+        f"bpfilter: the filter table of {family_name(family)} is {tool}'s, because "
+        f"{delegated.reason}; {instead.format(tool=tool)}",
+        file=sys.stderr,
+    )
+    return True
 
 
 def add_netns(parser: argparse.ArgumentParser) -> None:

@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"[{', '.join(listings)}]")
     elif listings:
         sys.stdout.write(("" if args.save else "\n").join(listings))
-    else:
+    instead = "'{tool} -S' lists it"
+    theirs = [common.tell_delegated(firewall, family, instead) for family in families]
+    if not (args.json or listings or any(theirs)):
         print("bpfilter: no rules are in force", file=sys.stderr)
     return 0
 

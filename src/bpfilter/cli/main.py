@@ -23,6 +23,12 @@ COMMANDS = {
     "clear": "take the rules out of force",
     "check": "tell what a ruleset does with a packet, offline",
     "confirm": "confirm an 'apply --confirm' from elsewhere",
+    "save": "write the rules of all tables to files",
+    "restore": "put saved rules back, as at boot",
+    "adopt": "take rules over from the kernel's own iptables",
+    "release": "give rules back to the kernel's own iptables",
+    "install": "register iptables-bpf, and a boot service",
+    "uninstall": "take that away again",
 }
 
 _PLACE = r"^.*?:\d+:\d+: "
@@ -33,13 +39,14 @@ exit status:
   1  anything else, such as a missing privilege
   2  the rules, the packet or the command line are wrong
   3  this kernel cannot do what is asked
-  4  somebody else holds the lock
+  4  somebody else holds the lock, ours or that of iptables
 
 examples:
   bpfilter check rules.v4 --in eth0 --packet 'tcp 192.0.2.7:40000 > 198.51.100.9:22 syn'
   bpfilter apply --dry-run rules.v4
   bpfilter apply --confirm 60 rules.v4
   bpfilter list -v
+  bpfilter install --set && bpfilter adopt && bpfilter save
   bpfilter COMMAND --help
 """
 

@@ -13,6 +13,7 @@ from bpfilter.dataclass import asdict
 from bpfilter.rules.model import Family
 
 if TYPE_CHECKING:
+    from bpfilter.firewall.delegated import Delegated
     from bpfilter.firewall.generation import Generation
     from bpfilter.firewall.status import FamilyStatus, Status
 
@@ -24,8 +25,11 @@ EPILOG = """\
 Prints, for each family, which rules are in force since when, how many instructions and
 bytes of machine code they are at each hook, and the links that hold them there. Chains that
 are found through an index have the most steps that a search takes a packet, whoever sent it;
-the others are straight-line code, or walked rule by rule. What needs attention comes last: a
-link taken away by force, rules in the kernel's own tables that packets must pass as well.
+the others are straight-line code, or walked rule by rule. A filter table that the kernel has
+because of a rule that eBPF cannot enforce is named, with that rule, and so is which of the
+kernel's own iptables has the other tables (kernel-tool in /etc/bpfilter.conf). What needs
+attention comes last: a link taken away by force, rules in the kernel's own tables that packets
+must pass as well.
 
 exit status:
   0  all is well, or nothing is in force
@@ -47,13 +51,35 @@ def run(args: argparse.Namespace) -> int:
     from bpfilter.firewall.live import Firewall
 
     status = Firewall(args.netns).status()
+    tool, problem = _kernel_tool()
     if args.json:
         import json
 
-        print(json.dumps(_plain(status)))
+        print(json.dumps({**_plain(status), "kernel_tool": tool}))
     else:
         _print(status)
-    return 1 if any(family.problems for family in status.families) else 0
+        if tool and (status.in_force or _is_delegated(status)):
+            print(f"other tables: iptables-{tool}, ip6tables-{tool}")
+    if problem:
+        print(f"bpfilter: {problem}", file=sys.stderr)
+    return 1 if problem or any(family.problems for family in status.families) else 0
+
+
+# Which of the kernel's own has the other tables, and what is wrong with the configuration.
+def _kernel_tool() -> tuple[str | None, str]:
+    from bpfilter.errors import ConfigError
+    from bpfilter.iptables.config import read_config
+    from bpfilter.iptables.kernel_tool import find_tool
+
+    try:
+        tool = find_tool(read_config())
+    except ConfigError as error:
+        return None, str(error)
+    return None if tool is None else tool.kind, ""
+
+
+def _is_delegated(status: Status) -> bool:
+    return any(family.delegated is not None for family in status.families)
 
 
 def _plain(status: Status) -> dict[str, object]:
@@ -70,11 +96,13 @@ def _plain(status: Status) -> dict[str, object]:
 def _print(status: Status) -> None:
     print(f"network namespace {status.netns_inode}, pins in {status.pins}")
     for family in status.families:
-        name = _bold("IPv4" if family.family is Family.IPV4 else "IPv6")
-        if family.generation is None and not family.problems:
+        name = _bold(common.family_name(family.family))
+        if family.delegated is not None and family.generation is None:
+            _print_delegated(family, family.delegated)
+        elif family.generation is None and not family.problems:
             print(f"{name}: no rules in force")
-            continue
-        print(f"{name}: {_summary(family)}")
+        else:
+            print(f"{name}: {_summary(family)}")
         if family.generation is not None:
             _print_hooks(family, family.generation)
         for problem in family.problems:
@@ -85,6 +113,15 @@ def _print(status: Status) -> None:
             "nothing but their rules keeps these network namespaces: "
             f"{', '.join(status.stale)}; 'bpfilter clear --stale' lets them go"
         )
+
+
+def _print_delegated(family: FamilyStatus, delegated: Delegated) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(delegated.since))
+    name = _bold(common.family_name(family.family))
+    tool = f"{family.family.command}-{delegated.tool}"
+    print(f"{name}: rules of {tool} in force since {since}: {delegated.reason}")
+    if delegated.rule:
+        print(f"    {delegated.rule}")
 
 
 def _print_hooks(family: FamilyStatus, generation: Generation) -> None:

@@ -29,4 +29,5 @@ def run(args: argparse.Namespace) -> int:
     firewall = Firewall(args.netns, wait_s=args.wait)
     for family in [args.family] if args.family else common.FAMILIES:
         firewall.zero(family)
+        common.tell_delegated(firewall, family, "'{tool} -Z' zeroes its counters")
     return 0

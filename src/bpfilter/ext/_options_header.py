@@ -80,7 +80,10 @@ class OptionsHeader(Match):
 
 
 def options_of(word: str) -> tuple[Option, ...]:
-    return Option(f"--{word}-len", invertible=True), Option(f"--{word}-opts")
+    return (
+        Option(f"--{word}-len", "length", "length of the header in bytes", invertible=True),
+        Option(f"--{word}-opts", "type[:length][,...]", "the options it begins with"),
+    )
 
 
 # TYPE[:LENGTH] with commas between; each is cut to 8 bits, and type 0 (Pad1) has no length.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from bpfilter.errors import RuleError
-from bpfilter.rules.address import parse_host, prefix_length
+from bpfilter.rules.address import parse_number_host, prefix_length
 from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Given, Use
 from bpfilter.rules.values import U32, to_number
@@ -61,7 +61,7 @@ def format_value_mask(value: int, mask: int, names: Mapping[str, int]) -> str:
 
 def host(text: str, at: Use, family: Family) -> bytes:
     """Read one numeric address (xtopt_parse_host, names apart)."""
-    value = parse_host(text, family)
+    value = parse_number_host(text, family)
     if value is None:
         fail(f"host/network `{text}' not found", at, "names are not looked up; write the address")
     return value
@@ -72,21 +72,29 @@ def prefix_mask(length: int, family: Family) -> bytes:
     return (((1 << length) - 1) << (width - length)).to_bytes(family.address_bytes, "big")
 
 
-def prefix(text: str, at: Use, owner: str, family: Family) -> int:
-    """Read a prefix length, or a mask in the form of an address (xtopt_parse_plen)."""
+def mask(text: str, at: Use, owner: str, family: Family) -> bytes:
+    """Read a prefix length, or a mask in the form of an address (xtopt_parse_plenmask)."""
     width = family.address_bytes * 8
     length = to_number(text, 0, width)
-    if length is None and ("." in text or ":" in text):
-        mask = parse_host(text, family)
-        length = prefix_length(mask) if mask is not None else None
-    if length is None:
+    if length is not None:
+        return prefix_mask(length, family)
+    found = parse_number_host(text, family) if "." in text or ":" in text else None
+    if found is None:
         fail(f'{owner}: bad value for option "{at.option.name}", not a mask or 0-{width}', at)
+    return found
+
+
+def prefix(text: str, at: Use, owner: str, family: Family) -> int:
+    """Read a prefix length, or a mask in the form of an address that is one."""
+    length = prefix_length(mask(text, at, owner, family))
+    if length is None:
+        fail(f'{owner}: the mask of option "{at.option.name}" is no prefix', at)
     return length
 
 
 def host_mask(use: Use, owner: str, family: Family) -> tuple[bytes, bytes]:
     """Read `ADDRESS[/MASK]`; address bits outside the mask are kept (xtopt_parse_hostmask)."""
-    text, slash, mask = use.value.partition("/")
-    width = family.address_bytes * 8
-    length = prefix(mask, use, owner, family) if slash else width
-    return host(text, use, family), prefix_mask(length, family)
+    text, slash, mask_text = use.value.partition("/")
+    if not slash:
+        return host(text, use, family), b"\xff" * family.address_bytes
+    return host(text, use, family), mask(mask_text, use, owner, family)

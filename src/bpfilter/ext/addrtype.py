@@ -69,10 +69,12 @@ class Addrtype(Match):
     limit: str = ""
 
     OPTIONS = (
-        Option("--src-type", invertible=True),
-        Option("--dst-type", invertible=True),
-        Option("--limit-iface-in", values=0),
-        Option("--limit-iface-out", values=0),
+        Option("--src-type", "type[,type]", "the kind of the source address", invertible=True),
+        Option(
+            "--dst-type", "type[,type]", "the kind of the destination address", invertible=True
+        ),
+        Option("--limit-iface-in", "", "look only at the interface it came by", values=0),
+        Option("--limit-iface-out", "", "look only at the interface it leaves by", values=0),
     )
 
     @classmethod

@@ -22,7 +22,7 @@ _ANY_SPI = Range(0, U32)
 
 # Without an SPI the list has a blank behind `ah`, which the words after it keep.
 def _shown_spi(spi: Range) -> str:
-    return "ah " + (spi.describe("spi") if spi.inverted or not spi.spans(U32) else "")
+    return "ah " + (spi.describe("spi") if spi != _ANY_SPI else "")
 
 
 def _parse_spi(given: Given) -> Range:
@@ -35,7 +35,9 @@ def _parse_spi(given: Given) -> Range:
 class Ah(Match):
     spi: Range = _ANY_SPI
 
-    OPTIONS: ClassVar[tuple[Option, ...]] = (Option("--ahspi", invertible=True),)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option("--ahspi", "spi[:spi]", "security parameter index or range", invertible=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -63,9 +65,9 @@ class Ah6(Match):
     reserved_zero: bool = False
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--ahspi", invertible=True),
-        Option("--ahlen", invertible=True),
-        Option("--ahres", values=0),
+        Option("--ahspi", "spi[:spi]", "security parameter index or range", invertible=True),
+        Option("--ahlen", "length", "length of the header in bytes", invertible=True),
+        Option("--ahres", "", "with a reserved field of zero", values=0),
     )
 
     @classmethod

@@ -17,7 +17,11 @@ class Audit(Target):
 
     type: str
 
-    OPTIONS = (Option("--type", required=True),)
+    OPTIONS = (
+        Option(
+            "--type", "accept|drop|reject", "what the record says of the packet", required=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

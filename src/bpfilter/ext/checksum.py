@@ -13,7 +13,15 @@ from bpfilter.rules.values import need_table
 @target("CHECKSUM")
 @dataclass(frozen=True, slots=True)
 class Checksum(Target):
-    OPTIONS = (Option("--checksum-fill", values=0, required=True),)
+    OPTIONS = (
+        Option(
+            "--checksum-fill",
+            "",
+            "fill in a checksum that is left to hardware",
+            values=0,
+            required=True,
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

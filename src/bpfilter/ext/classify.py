@@ -22,7 +22,9 @@ class Classify(Target):
     major: int
     minor: int
 
-    OPTIONS = (Option("--set-class", required=True),)
+    OPTIONS = (
+        Option("--set-class", "major:minor", "the class of a queueing discipline", required=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -19,7 +19,7 @@ MAX_COMMENT_BYTES = 255
 class Comment(Match):
     text: str
 
-    OPTIONS = (Option("--comment", required=True),)
+    OPTIONS = (Option("--comment", "text", "a remark, of no effect", required=True),)
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

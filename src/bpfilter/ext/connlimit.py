@@ -23,11 +23,11 @@ class Connlimit(UnenforcedMatch):
     destination: bool = False
 
     OPTIONS = (
-        Option("--connlimit-upto", invertible=True),
-        Option("--connlimit-above", invertible=True),
-        Option("--connlimit-mask"),
-        Option("--connlimit-saddr", values=0),
-        Option("--connlimit-daddr", values=0),
+        Option("--connlimit-upto", "n", "connections are at most this many", invertible=True),
+        Option("--connlimit-above", "n", "connections are more than this many", invertible=True),
+        Option("--connlimit-mask", "length", "hosts of this prefix count together"),
+        Option("--connlimit-saddr", "", "count by source; the default", values=0),
+        Option("--connlimit-daddr", "", "count by destination", values=0),
     )
 
     @classmethod

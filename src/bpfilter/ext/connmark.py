@@ -7,7 +7,7 @@ from bpfilter.ext.mark import Mark
 from bpfilter.plan.fields import CT_MARK, CT_PRESENT
 from bpfilter.plan.nodes import Predicate, all_of, equals, inverted_if, masked_equals
 from bpfilter.rules.model import Family, Rule
-from bpfilter.rules.registry import match
+from bpfilter.rules.registry import Option, match
 
 
 @match("connmark")
@@ -16,6 +16,11 @@ class Connmark(Mark):
     """A packet without a connection does not match, inverted or not."""
 
     TRACKS = True
+    OPTIONS = (
+        Option(
+            "--mark", "value[/mask]", "the mark of the connection", invertible=True, required=True
+        ),
+    )
 
     def describe(self, family: Family) -> str:
         return f"connmark match {'!' if self.inverted else ''} {self}"

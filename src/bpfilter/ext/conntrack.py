@@ -24,7 +24,10 @@ from bpfilter.plan.nodes import (
     masked_words,
 )
 from bpfilter.rules import netdb
-from bpfilter.rules.address import parse_mask, parse_number_host, prefix_length
+from bpfilter.rules.address import (
+    parse_mask,
+    parse_number_host,
+)
 from bpfilter.rules.model import Family, Match, Rule
 from bpfilter.rules.names import NUMBERS, Names
 from bpfilter.rules.registry import Context, Given, Option, Use, Word, match
@@ -60,6 +63,12 @@ _PORTS = {
     "--ctrepldstport": fields.CT_REPLDSTPORT,
 }
 _DIRECTIONS = ("ORIGINAL", "REPLY")
+_END = {
+    "ctorigs": "source of the first packet",
+    "ctorigd": "destination of the first packet",
+    "ctrepls": "source of answers",
+    "ctrepld": "destination of answers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +92,26 @@ class Conntrack(Match):
 
     TRACKS = True
     OPTIONS = (
-        Option("--ctstate", invertible=True),
-        Option("--ctproto", invertible=True),
-        *(Option(name, invertible=True) for name in _ADDRESSES),
-        *(Option(name, invertible=True) for name in _PORTS),
-        Option("--ctstatus", invertible=True),
-        Option("--ctexpire", invertible=True),
-        Option("--ctdir"),
+        Option(
+            "--ctstate",
+            "state[,state]",
+            "INVALID, NEW, ESTABLISHED, RELATED, UNTRACKED, SNAT or DNAT",
+            invertible=True,
+        ),
+        Option("--ctproto", "protocol", "the protocol of the connection", invertible=True),
+        *(Option(name, "address[/mask]", _END[name[2:9]], invertible=True) for name in _ADDRESSES),
+        *(
+            Option(name, "port[:port]", f"port of the {_END[name[2:9]]}", invertible=True)
+            for name in _PORTS
+        ),
+        Option(
+            "--ctstatus",
+            "status[,status]",
+            "NONE, EXPECTED, SEEN_REPLY, ASSURED or CONFIRMED",
+            invertible=True,
+        ),
+        Option("--ctexpire", "seconds[:seconds]", "how long it has yet to live", invertible=True),
+        Option("--ctdir", "ORIGINAL|REPLY", "the direction of the packet"),
     )
 
     @classmethod
@@ -209,6 +231,9 @@ def _protocol(use: Use) -> int:
         number = netdb.protocol_number(use.value.lower())  # /etc/protocols has both cases
     if number is None:
         raise RuleError(f'unknown protocol "{use.value}" specified', use.words[0].span)
+    if number == 0:
+        always = "condition would always" if use.inverted else "rule would never"
+        raise RuleError(f"conntrack: {always} match protocol", use.words[0].span)
     return number
 
 
@@ -221,20 +246,19 @@ def _address(use: Use, family: Family) -> tuple[bytes, bytes]:
         raise RuleError(f"conntrack: `{host}' is not an address", word.span)
     if not slash:
         return address, b"\xff" * len(address)
-    mask = parse_mask(mask_text, word, family)
-    if prefix_length(mask) is None:  # iptables would quietly take the whole address
-        raise RuleError(f"conntrack: the mask `{mask_text}' is no prefix", word.span)
-    return address, mask
+    return address, parse_mask(mask_text, word, family)
 
 
-# Bounds the wrong way round are not refused: the kernel's test is then never true.
 def _ports(use: Use) -> tuple[int, int]:
     word = use.words[0]
     low_text, colon, high_text = word.text.partition(":")
     low = _port(low_text, word) if low_text else 0
     if not colon:
         return low, low
-    return low, _port(high_text, word) if high_text else U16
+    high = _port(high_text, word) if high_text else U16
+    if low > high:
+        raise RuleError(f"Port range {low}-{high} is negative.", word.span)
+    return low, high
 
 
 # getaddrinfo takes decimal numbers alone, and names of any protocol.

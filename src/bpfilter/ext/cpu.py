@@ -18,7 +18,11 @@ class Cpu(Match):
     number: int
     inverted: bool = False
 
-    OPTIONS = (Option("--cpu", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--cpu", "number", "the CPU that handles the packet", invertible=True, required=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

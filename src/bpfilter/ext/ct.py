@@ -18,7 +18,11 @@ _EVENTS = (
     "secmark",
 )  # fmt: skip
 _EXPECT_EVENTS = ("new",)
-_ZONES = ("--zone-orig", "--zone-reply", "--zone")
+_ZONES = {
+    "--zone-orig": "the zone of one direction: that of the packet",
+    "--zone-reply": "the zone of one direction: that of answers",
+    "--zone": "the zone, or the mark of the packet for one",
+}
 
 
 @target("CT")
@@ -35,12 +39,12 @@ class Ct(Target):
     zone_option: str = "--zone"
 
     OPTIONS = (
-        Option("--notrack", values=0),
-        Option("--helper"),
-        Option("--timeout"),
-        Option("--ctevents"),
-        Option("--expevents"),
-        *(Option(name) for name in _ZONES),
+        Option("--notrack", "", "do not track the packet", values=0),
+        Option("--helper", "name", "a helper for the new connection"),
+        Option("--timeout", "name", "a timeout policy for the new connection"),
+        Option("--ctevents", "event[,event]", "report only these events"),
+        Option("--expevents", "event[,event]", "report only these events of expectations"),
+        *(Option(name, "id|mark", text) for name, text in _ZONES.items()),
     )
 
     @classmethod
@@ -48,7 +52,8 @@ class Ct(Target):
         need_table(given, context, "CT", "raw")
         helper, timeout = given.get("--helper"), given.get("--timeout")
         events, expect_events = given.get("--ctevents"), given.get("--expevents")
-        if helper and (context.protocol is None or context.protocol.inverted):
+        tracked = "--notrack" not in given
+        if helper and tracked and (context.protocol is None or context.protocol.inverted):
             fail("CT: --helper needs -p with one protocol", helper)
         zones = [use for use in given.uses if use.option.name in _ZONES]
         return cls(

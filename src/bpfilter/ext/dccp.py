@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RuleError
-from bpfilter.ext.ranges import Range, any_port_range, shown_ports
+from bpfilter.ext.ranges import PORT_OPTIONS, Range, any_port_range, shown_ports
 from bpfilter.plan.fields import (
     DCCP_GUARD,
     DCCP_OPTIONS,
@@ -98,10 +98,9 @@ class Dccp(Match):
     option: DccpOption | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
-        Option("--dccp-types", invertible=True),
-        Option("--dccp-option", invertible=True),
+        *PORT_OPTIONS,
+        Option("--dccp-types", "type[,type]", "the type of the packet", invertible=True),
+        Option("--dccp-option", "number", "an option that the header has", invertible=True),
     )
 
     @classmethod

@@ -28,7 +28,14 @@ class Devgroup(UnenforcedMatch):
     source: Group | None = None
     destination: Group | None = None
 
-    OPTIONS = (Option("--src-group", invertible=True), Option("--dst-group", invertible=True))
+    OPTIONS = (
+        Option(
+            "--src-group", "value[/mask]", "group of the interface it came by", invertible=True
+        ),
+        Option(
+            "--dst-group", "value[/mask]", "group of the interface it leaves by", invertible=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -46,8 +46,8 @@ class Dscp(Match):
     inverted: bool = False
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--dscp", invertible=True),
-        Option("--dscp-class", invertible=True),
+        Option("--dscp", "value", "the code point, 0 to 63", invertible=True),
+        Option("--dscp-class", "name", "the code point of BE, EF, CSx or AFxy", invertible=True),
     )
 
     @classmethod

@@ -28,9 +28,9 @@ class Ecn(Match):
     codepoint_inverted: bool = False
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--ecn-tcp-cwr", values=0, invertible=True),
-        Option("--ecn-tcp-ece", values=0, invertible=True),
-        Option("--ecn-ip-ect", invertible=True),
+        Option("--ecn-tcp-cwr", "", "the CWR bit is set", values=0, invertible=True),
+        Option("--ecn-tcp-ece", "", "the ECE bit is set", values=0, invertible=True),
+        Option("--ecn-ip-ect", "number", "the ECT bits of the IP header, 0 to 3", invertible=True),
     )
 
     @classmethod

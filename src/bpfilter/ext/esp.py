@@ -21,7 +21,9 @@ _ANY_SPI = Range(0, U32)
 class Esp(Match):
     spi: Range = _ANY_SPI
 
-    OPTIONS: ClassVar[tuple[Option, ...]] = (Option("--espspi", invertible=True),)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option("--espspi", "spi[:spi]", "security parameter index or range", invertible=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

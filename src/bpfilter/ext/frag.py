@@ -18,6 +18,12 @@ _FLAGS = {
     "--fragmore": "more",
     "--fraglast": "last",
 }
+_HELP = {
+    "--fragres": "with a reserved field of zero",
+    "--fragfirst": "the first fragment",
+    "--fragmore": "more fragments follow",
+    "--fraglast": "the last fragment",
+}
 
 
 @match("frag", families=V6)
@@ -32,9 +38,9 @@ class Frag(Match):
     flags: frozenset[str] = frozenset()
 
     OPTIONS = (
-        Option("--fragid", invertible=True),
-        Option("--fraglen", invertible=True),
-        *(Option(name, values=0) for name in _FLAGS),
+        Option("--fragid", "id[:id]", "identification or range", invertible=True),
+        Option("--fraglen", "length", "length of the header, never looked at", invertible=True),
+        *(Option(name, "", _HELP[name], values=0) for name in _FLAGS),
     )
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
 from bpfilter.dataclass import dataclass
@@ -11,7 +12,7 @@ from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import cut_text, fail, prefix
 from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Context, Given, Option, Use, match
-from bpfilter.rules.values import U32, U64, number, only_one, scan_number
+from bpfilter.rules.values import U32, U64, number, only_one
 
 _SCALE = 1_000_000  # XT_HASHLIMIT_SCALE_v2
 _BURST = 5
@@ -23,8 +24,15 @@ _CREDITS = 137_438_953
 # In the order iptables prints them.
 _KEYS = ("srcip", "srcport", "dstip", "dstport")
 
+_ATOI = re.compile(r"\s*\+?([0-9]{1,20})", re.ASCII)
+_MAX_INTERVAL = 0x7FFF_FFFF
 _RATES = ("--hashlimit-upto", "--hashlimit-above")
-_TABLE = ("size", "max", "gcinterval", "expire")
+_TABLE = {
+    "size": ("n", "how many buckets the table has"),
+    "max": ("n", "how many entries it may have"),
+    "gcinterval": ("ms", "how often old entries are taken out"),
+    "expire": ("ms", "how long an idle entry stays"),
+}
 
 
 @match("hashlimit")
@@ -50,16 +58,26 @@ class Hashlimit(UnenforcedMatch):
     interval: int = 0
 
     OPTIONS = (
-        Option("--hashlimit-upto", invertible=True, aliases=("--hashlimit",)),
-        Option("--hashlimit-above", invertible=True),
-        Option("--hashlimit-srcmask"),
-        Option("--hashlimit-dstmask"),
-        Option("--hashlimit-burst"),
-        *(Option(f"--hashlimit-htable-{word}") for word in _TABLE),
-        Option("--hashlimit-mode"),
-        Option("--hashlimit-name", required=True),
-        Option("--hashlimit-rate-match", values=0),
-        Option("--hashlimit-rate-interval"),
+        Option(
+            "--hashlimit-upto",
+            "rate",
+            "no faster than this: n[/second|minute|hour|day], or nb/s with k or m",
+            invertible=True,
+            aliases=("--hashlimit",),
+        ),
+        Option("--hashlimit-above", "rate", "faster than this", invertible=True),
+        Option("--hashlimit-srcmask", "length", "sources of this prefix count together"),
+        Option("--hashlimit-dstmask", "length", "destinations of this prefix count together"),
+        Option("--hashlimit-burst", "n", "how many may come at once"),
+        *(Option(f"--hashlimit-htable-{word}", *text) for word, text in _TABLE.items()),
+        Option(
+            "--hashlimit-mode", "key[,key]", "what is counted by: srcip, srcport, dstip, dstport"
+        ),
+        Option(
+            "--hashlimit-name", "name", "the table under /proc/net/ipt_hashlimit", required=True
+        ),
+        Option("--hashlimit-rate-match", "", "compare a measured rate, without tokens", values=0),
+        Option("--hashlimit-rate-interval", "seconds", "how long it is measured"),
     )
 
     @classmethod
@@ -173,10 +191,12 @@ def _parse_burst(given: Given, rate: int, is_bytes: bool, expire_ms: int) -> tup
 # Seconds; it is kept, and shows in the listing, even where no --hashlimit-rate-match uses it.
 def _parse_interval(given: Given) -> int:
     use = given.get("--hashlimit-rate-interval")
-    found = scan_number(use.value) if use else (0, "")
-    if use is not None and (found is None or not found[0]):
-        fail(f'hashlimit: bad value for {use.option.name}: "{use.value}"', use)
-    return found[0] if found else 0
+    if use is None:
+        return 0
+    found = _ATOI.match(use.value)
+    if found is None or not 0 < int(found[1]) <= _MAX_INTERVAL:
+        fail(f'hashlimit: Bad value for "{use.option.name}" option: "{use.value}"', use)
+    return int(found[1])
 
 
 def _match_rate(

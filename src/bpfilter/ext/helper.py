@@ -22,7 +22,9 @@ class Helper(UnenforcedMatch):
     name: str
     inverted: bool = False
 
-    OPTIONS = (Option("--helper", invertible=True, required=True),)
+    OPTIONS = (
+        Option("--helper", "name", "the helper of the connection", invertible=True, required=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

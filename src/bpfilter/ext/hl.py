@@ -13,7 +13,7 @@ from bpfilter.rules.registry import V6, Option, match
 @dataclass(frozen=True, slots=True)
 class Hl(Ttl):
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--hl-eq", invertible=True, aliases=("--hl",)),
-        Option("--hl-lt"),
-        Option("--hl-gt"),
+        Option("--hl-eq", "n", "the hop limit is this", invertible=True, aliases=("--hl",)),
+        Option("--hl-lt", "n", "it is less"),
+        Option("--hl-gt", "n", "it is greater"),
     )

@@ -152,7 +152,13 @@ class Icmp(Match):
     type: IcmpType
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--icmp-type", invertible=True, required=True),
+        Option(
+            "--icmp-type",
+            "type[/code]",
+            "type and code, numbers or a name",
+            invertible=True,
+            required=True,
+        ),
     )
 
     @classmethod
@@ -161,7 +167,8 @@ class Icmp(Match):
         return cls(parse_type(given.uses[0], NAMES, "ICMP"))
 
     def format(self, family: Family) -> list[str]:
-        text = "any" if str(self.type) == NAMES["any"] else str(self.type)
+        is_any = self.type.number == ANY_TYPE and self.type.any_code
+        text = "any" if is_any else str(self.type)
         return inverted(["--icmp-type", text], self.type.inverted)
 
     def describe_named(self, family: Family, names: Names, rule: Rule) -> str:

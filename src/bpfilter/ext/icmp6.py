@@ -56,7 +56,13 @@ class Icmp6(Match):
     type: IcmpType
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--icmpv6-type", invertible=True, required=True),
+        Option(
+            "--icmpv6-type",
+            "type[/code]",
+            "type and code, numbers or a name",
+            invertible=True,
+            required=True,
+        ),
     )
 
     @classmethod

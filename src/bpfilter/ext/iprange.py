@@ -52,8 +52,8 @@ class IpRange(Match):
     destination: AddressRange | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--src-range", invertible=True),
-        Option("--dst-range", invertible=True),
+        Option("--src-range", "from[-to]", "source address in this range", invertible=True),
+        Option("--dst-range", "from[-to]", "destination address in this range", invertible=True),
     )
 
     @classmethod

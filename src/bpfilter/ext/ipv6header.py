@@ -38,8 +38,14 @@ class Ipv6header(Match):
     soft: bool = False
 
     OPTIONS = (
-        Option("--header", invertible=True, required=True),
-        Option("--soft", values=0),
+        Option(
+            "--header",
+            "name[,name]",
+            "extension headers, by name or number",
+            invertible=True,
+            required=True,
+        ),
+        Option("--soft", "", "there may be others too", values=0),
     )
 
     @classmethod

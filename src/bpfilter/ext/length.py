@@ -20,7 +20,11 @@ class Length(Match):
 
     size: Range
 
-    OPTIONS: ClassVar[tuple[Option, ...]] = (Option("--length", invertible=True, required=True),)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "--length", "n[:n]", "bytes from the network header on", invertible=True, required=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

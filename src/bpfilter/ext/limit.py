@@ -26,7 +26,10 @@ class Limit(UnenforcedMatch):
     period: int = _DEFAULT_PERIOD
     burst: int = _DEFAULT_BURST
 
-    OPTIONS = (Option("--limit"), Option("--limit-burst"))
+    OPTIONS = (
+        Option("--limit", "rate", "how often: n[/second|minute|hour|day]"),
+        Option("--limit-burst", "n", "how many may come at once"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from bpfilter.dataclass import dataclass
-from bpfilter.ext._values import cut_text, keyword
+from bpfilter.ext._values import cut_text, fail
 from bpfilter.rules.model import Family, Rule, Target
 from bpfilter.rules.names import Names
 from bpfilter.rules.registry import Context, Given, Option, Use, target
@@ -28,6 +28,13 @@ _FLAGS = {
     "--log-uid": 0x08,
     "--log-macdecode": 0x20,
 }
+_HELP = {
+    "--log-tcp-sequence": "with TCP sequence numbers",
+    "--log-tcp-options": "with TCP options",
+    "--log-ip-options": "with IP options",
+    "--log-uid": "with the user of the socket",
+    "--log-macdecode": "with MAC addresses and protocol",
+}
 
 
 @target("LOG")
@@ -38,9 +45,9 @@ class Log(Target):
     flags: int = 0
 
     OPTIONS = (
-        Option("--log-level"),
-        Option("--log-prefix"),
-        *(Option(flag, values=0) for flag in _FLAGS),
+        Option("--log-level", "level", "the level of syslog, number or name"),
+        Option("--log-prefix", "text", "put before each line"),
+        *(Option(flag, "", text, values=0) for flag, text in _HELP.items()),
     )
 
     @classmethod
@@ -70,4 +77,7 @@ class Log(Target):
 
 def _parse_level(use: Use) -> int:
     number = to_number(use.value, 0, 7)
-    return keyword(use, "LOG", _LEVELS) if number is None else number
+    number = _LEVELS.get(use.value) if number is None else number
+    if number is None:
+        fail(f'log level "{use.value}" unknown', use, f"0 to 7, or one of {', '.join(_LEVELS)}")
+    return number

@@ -20,7 +20,15 @@ class Mac(Match):
     source: bytes
     inverted: bool = False
 
-    OPTIONS = (Option("--mac-source", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--mac-source",
+            "xx:xx:xx:xx:xx:xx",
+            "source address of the Ethernet header",
+            invertible=True,
+            required=True,
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

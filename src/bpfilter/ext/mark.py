@@ -19,7 +19,9 @@ class Mark(Match):
     mask: int = U32
     inverted: bool = False
 
-    OPTIONS: ClassVar[tuple[Option, ...]] = (Option("--mark", invertible=True, required=True),)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option("--mark", "value[/mask]", "the mark of the packet", invertible=True, required=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -13,7 +13,13 @@ from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, Use, target
 from bpfilter.rules.values import U32, mark_mask, number, only_one
 
-_SETTERS = ("--set-xmark", "--set-mark", "--and-mark", "--or-mark", "--xor-mark")
+_SETTERS = {
+    "--set-xmark": ("value[/mask]", "clear the bits of mask, then flip those of value"),
+    "--set-mark": ("value[/mask]", "clear the bits of mask, then set those of value"),
+    "--and-mark": ("bits", "keep only these bits"),
+    "--or-mark": ("bits", "set these bits"),
+    "--xor-mark": ("bits", "flip these bits"),
+}
 _SHIFTS = ("--left-shift-mark", "--right-shift-mark")
 
 
@@ -25,7 +31,7 @@ class Mark(Target):
     value: int
     mask: int = U32
 
-    OPTIONS = tuple(Option(name) for name in _SETTERS)
+    OPTIONS = tuple(Option(name, *text) for name, text in _SETTERS.items())
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -54,13 +60,13 @@ class Connmark(Target):
     shift_right: bool = False
 
     OPTIONS = (
-        *(Option(name) for name in _SETTERS),
-        Option("--save-mark", values=0),
-        Option("--restore-mark", values=0),
-        *(Option(name) for name in _SHIFTS),
-        Option("--ctmask"),
-        Option("--nfmask"),
-        Option("--mask"),
+        *(Option(name, *text) for name, text in _SETTERS.items()),
+        Option("--save-mark", "", "from the packet to the connection", values=0),
+        Option("--restore-mark", "", "from the connection to the packet", values=0),
+        *(Option(name, "bits", "shift the mark by so many bits first") for name in _SHIFTS),
+        Option("--ctmask", "mask", "bits of the mark of the connection"),
+        Option("--nfmask", "mask", "bits of the mark of the packet"),
+        Option("--mask", "mask", "bits of both"),
     )
 
     @classmethod

@@ -36,20 +36,34 @@ class Multiport(Match):
     inverted: bool = False
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-ports", invertible=True, aliases=("--sports",)),
-        Option("--destination-ports", invertible=True, aliases=("--dports",)),
-        Option("--ports", invertible=True),
+        Option(
+            "--source-ports",
+            "port[,port:port]",
+            "source port is one of up to 15",
+            invertible=True,
+            aliases=("--sports",),
+        ),
+        Option(
+            "--destination-ports",
+            "port[,port:port]",
+            "destination port is one of up to 15",
+            invertible=True,
+            aliases=("--dports",),
+        ),
+        Option("--ports", "port[,port:port]", "either port is one of up to 15", invertible=True),
     )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         if not given.uses:
-            raise RuleError("multiport: an option is needed", given.span, "--sports, --dports")
+            raise RuleError(
+                "no ports specified", given.span, "multiport takes --sports, --dports or --ports"
+            )
         only_one(given, "multiport", *(option.name for option in cls.OPTIONS))
         protocol = context.protocol
         if protocol is None or protocol.inverted or protocol.number not in _PROTOCOLS:
             raise RuleError(
-                "multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP",
+                "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'",
                 given.span,
                 "name one with -p",
             )

@@ -98,10 +98,12 @@ class Snat(Nat):
     CHAINS = ("INPUT", "POSTROUTING")
     LISTED = "to:"
     OPTIONS = (
-        Option("--to-source", required=True),
-        Option("--random", values=0),
-        Option("--random-fully", values=0),
-        Option("--persistent", values=0),
+        Option(
+            "--to-source", "[address[-address]][:port[-port]]", "the new source", required=True
+        ),
+        Option("--random", "", "choose the port at random", values=0),
+        Option("--random-fully", "", "choose the port at random for each connection", values=0),
+        Option("--persistent", "", "give a client the same address each time", values=0),
     )
 
 
@@ -111,9 +113,14 @@ class Dnat(Nat):
     CHAINS = ("PREROUTING", "OUTPUT")
     LISTED = "to:"
     OPTIONS = (
-        Option("--to-destination", required=True),
-        Option("--random", values=0),
-        Option("--persistent", values=0),
+        Option(
+            "--to-destination",
+            "[address[-address]][:port[-port[/base]]]",
+            "the new destination",
+            required=True,
+        ),
+        Option("--random", "", "choose the port at random", values=0),
+        Option("--persistent", "", "give a client the same address each time", values=0),
     )
 
 
@@ -123,9 +130,9 @@ class Masquerade(Nat):
     CHAINS = ("POSTROUTING",)
     LISTED = "masq ports: "
     OPTIONS = (
-        Option("--to-ports"),
-        Option("--random", values=0),
-        Option("--random-fully", values=0),
+        Option("--to-ports", "port[-port]", "the new port"),
+        Option("--random", "", "choose the port at random", values=0),
+        Option("--random-fully", "", "choose the port at random for each connection", values=0),
     )
 
 
@@ -134,7 +141,10 @@ class Masquerade(Nat):
 class Redirect(Nat):
     CHAINS = ("PREROUTING", "OUTPUT")
     LISTED = "redir ports "
-    OPTIONS = (Option("--to-ports"), Option("--random", values=0))
+    OPTIONS = (
+        Option("--to-ports", "port[-port]", "the new port"),
+        Option("--random", "", "choose the port at random", values=0),
+    )
 
 
 @target("NETMAP")
@@ -145,7 +155,7 @@ class Netmap(Target):
     network: bytes
     mask: bytes
 
-    OPTIONS = (Option("--to", required=True),)
+    OPTIONS = (Option("--to", "network[/mask]", "the network to map to", required=True),)
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

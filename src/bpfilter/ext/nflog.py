@@ -26,11 +26,11 @@ class Nflog(Target):
     threshold: int = 0
 
     OPTIONS = (
-        Option("--nflog-group"),
-        Option("--nflog-prefix"),
-        Option("--nflog-range"),
-        Option("--nflog-size"),
-        Option("--nflog-threshold"),
+        Option("--nflog-group", "number", "the netlink group"),
+        Option("--nflog-prefix", "text", "put before each message"),
+        Option("--nflog-range", "bytes", "of no effect; --nflog-size has"),
+        Option("--nflog-size", "bytes", "how much of a packet is sent"),
+        Option("--nflog-threshold", "packets", "how many are sent at once"),
     )
 
     @classmethod

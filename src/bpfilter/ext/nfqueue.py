@@ -22,10 +22,10 @@ class Nfqueue(Target):
     cpu_fanout: bool = False
 
     OPTIONS = (
-        Option("--queue-num"),
-        Option("--queue-balance"),
-        Option("--queue-bypass", values=0),
-        Option("--queue-cpu-fanout", values=0),
+        Option("--queue-num", "number", "the queue"),
+        Option("--queue-balance", "first:last", "several queues, by connection"),
+        Option("--queue-bypass", "", "let the packet on if nobody listens", values=0),
+        Option("--queue-cpu-fanout", "", "choose the queue by CPU", values=0),
     )
 
     @classmethod

@@ -54,10 +54,14 @@ class Owner(Match):
     supplementary: bool = False
 
     OPTIONS = (
-        Option("--uid-owner", invertible=True),
-        Option("--gid-owner", invertible=True),
-        Option("--socket-exists", values=0, invertible=True),
-        Option("--suppl-groups", values=0),
+        Option(
+            "--uid-owner", "user[-user]", "the user of the socket, or a range", invertible=True
+        ),
+        Option(
+            "--gid-owner", "group[-group]", "the group of the socket, or a range", invertible=True
+        ),
+        Option("--socket-exists", "", "the packet has a socket", values=0, invertible=True),
+        Option("--suppl-groups", "", "--gid-owner looks at all groups of the user", values=0),
     )
 
     @classmethod

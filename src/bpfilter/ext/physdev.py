@@ -38,11 +38,11 @@ class Physdev(Match):
     is_bridged: bool | None = None
 
     OPTIONS = (
-        Option("--physdev-in", invertible=True),
-        Option("--physdev-out", invertible=True),
-        Option("--physdev-is-in", values=0, invertible=True),
-        Option("--physdev-is-out", values=0, invertible=True),
-        Option("--physdev-is-bridged", values=0, invertible=True),
+        Option("--physdev-in", "name[+]", "bridge port it came by", invertible=True),
+        Option("--physdev-out", "name[+]", "bridge port it leaves by", invertible=True),
+        Option("--physdev-is-in", "", "it came by a bridge", values=0, invertible=True),
+        Option("--physdev-is-out", "", "it leaves by a bridge", values=0, invertible=True),
+        Option("--physdev-is-bridged", "", "it is bridged, not routed", values=0, invertible=True),
     )
 
     @classmethod

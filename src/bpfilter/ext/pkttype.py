@@ -23,7 +23,15 @@ class Pkttype(Match):
     type: int
     inverted: bool = False
 
-    OPTIONS = (Option("--pkt-type", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--pkt-type",
+            "type",
+            "unicast, broadcast, multicast or otherhost",
+            invertible=True,
+            required=True,
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -18,7 +18,14 @@ _MAX_ELEMENTS = 4  # XT_POLICY_MAX_ELEM
 _PROTOCOLS = (50, 51, 108)  # esp, ah, ipcomp
 _MODES = ("transport", "tunnel")
 # What an element may hold, in the order it is printed.
-_PARTS = ("reqid", "spi", "proto", "mode", "tunnel-dst", "tunnel-src")
+_PARTS = {
+    "reqid": ("number", "its request"),
+    "spi": ("number", "its security parameter index"),
+    "proto": ("esp|ah|ipcomp", "its protocol"),
+    "mode": ("transport|tunnel", "its mode"),
+    "tunnel-dst": ("address[/mask]", "its far end"),
+    "tunnel-src": ("address[/mask]", "its near end"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,14 @@ class Policy(UnenforcedMatch):
     elements: tuple[Element, ...] = ()
 
     OPTIONS = (
-        Option("--dir"),
-        Option("--pol"),
-        Option("--strict", values=0),
-        *(Option(f"--{part}", invertible=True, repeatable=True) for part in _PARTS),
-        Option("--next", values=0, repeatable=True),
+        Option("--dir", "in|out", "the policy for unpacking, or for packing"),
+        Option("--pol", "none|ipsec", "is there a policy of IPsec"),
+        Option("--strict", "", "the elements are all that there is", values=0),
+        *(
+            Option(f"--{part}", *text, invertible=True, repeatable=True)
+            for part, text in _PARTS.items()
+        ),
+        Option("--next", "", "another element begins", values=0, repeatable=True),
     )
 
     @classmethod

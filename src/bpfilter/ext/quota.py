@@ -17,7 +17,7 @@ class Quota(UnenforcedMatch):
     size_bytes: int
     inverted: bool = False
 
-    OPTIONS = (Option("--quota", invertible=True, required=True),)
+    OPTIONS = (Option("--quota", "bytes", "how much may pass", invertible=True, required=True),)
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -10,15 +10,35 @@ from bpfilter.plan.fields import Field
 from bpfilter.plan.nodes import Predicate, inverted_if, within
 from bpfilter.rules import netdb
 from bpfilter.rules.names import Names
-from bpfilter.rules.registry import Use
+from bpfilter.rules.registry import Option, Use, Word
 from bpfilter.rules.values import U16, format_range, inverted
 
 _DECIMAL = re.compile(r"[ \t\n\v\f\r]*\+?([0-9]{1,9})", re.ASCII)
 
+#: Of the matches of protocols with ports.
+PORT_OPTIONS = (
+    Option(
+        "--source-port",
+        "port[:port]",
+        "source port or range",
+        invertible=True,
+        aliases=("--sport",),
+    ),
+    Option(
+        "--destination-port",
+        "port[:port]",
+        "destination port or range",
+        invertible=True,
+        aliases=("--dport",),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Both ends inclusive; nothing lies in a range with `low > high`."""
+    """Both ends inclusive; nothing lies in a range with `low > high`, which releases before
+    1.8.11 took.
+    """
 
     low: int
     high: int
@@ -76,12 +96,29 @@ def shown_ports(name: str, source: Range | None, destination: Range | None, name
     return text
 
 
+def any_port(text: str, word: Word) -> int:
+    """Read a decimal number, or a service of whatever protocol (XTTYPE_PORT).
+
+    Raises: RuleError.
+    """
+    found = _DECIMAL.fullmatch(text)
+    port = int(found[1]) if found else netdb.service_port(text)
+    if port is None or port > U16:
+        raise RuleError(
+            f'Port "{text}" does not resolve to anything.',
+            word.span,
+            "a number up to 65535, or the name of a service",
+        )
+    return port
+
+
 def any_port_range(use: Use, owner: str) -> Range:
     """Read `port[:port]`: decimal numbers, or a service of whatever protocol (XTTYPE_PORTRC).
 
-    Either end may be left out. Raises: RuleError for a third part, ends in the wrong order, an
-    unknown name, or a number over 65535 (of which iptables, through getaddrinfo, would take the
-    low 16 bits without a word).
+    Either end may be left out.
+    Raises: RuleError for a third part, an unknown name, ends the wrong way round, or a
+    number over 65535 (of which iptables, through getaddrinfo, would take the low 16 bits
+    without a word).
     """
     word = use.words[0]
     parts = word.text.split(":")
@@ -91,15 +128,7 @@ def any_port_range(use: Use, owner: str) -> Range:
         )
     ends = []
     for text, default in zip(parts, (0, U16), strict=False):
-        found = _DECIMAL.fullmatch(text)
-        port = default if not text else int(found[1]) if found else netdb.service_port(text)
-        if port is None or port > U16:
-            raise RuleError(
-                f'Port "{text}" does not resolve to anything.',
-                word.span,
-                "a number up to 65535, or the name of a service",
-            )
-        ends.append(port)
+        ends.append(any_port(text, word) if text else default)
     if ends[0] > ends[-1]:
         raise RuleError(f"Port range {ends[0]}-{ends[-1]} is negative.", word.span)
     return Range(ends[0], ends[-1], use.inverted)

@@ -22,7 +22,15 @@ class Realm(UnenforcedMatch):
     mask: int
     inverted: bool = False
 
-    OPTIONS = (Option("--realm", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--realm",
+            "value[/mask]",
+            "the realm of the route, number or name",
+            invertible=True,
+            required=True,
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

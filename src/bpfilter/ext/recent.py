@@ -17,6 +17,12 @@ _MAX_HITS = 65535
 
 # What to do, with the word of the listing.
 _ACTIONS = {"--set": "SET", "--rcheck": "CHECK", "--update": "UPDATE", "--remove": "REMOVE"}
+_HELP = {
+    "--set": "put the address on the list",
+    "--rcheck": "the address is on the list",
+    "--update": "the same, and it was seen now",
+    "--remove": "the same, and it is taken off",
+}
 _CHECKS = ("--seconds", "--reap", "--hitcount", "--rttl")
 _SIDES = ("--rsource", "--rdest")
 
@@ -37,15 +43,15 @@ class Recent(UnenforcedMatch):
     destination: bool = False
 
     OPTIONS = (
-        *(Option(action, values=0, invertible=True) for action in _ACTIONS),
-        Option("--seconds"),
-        Option("--reap", values=0),
-        Option("--hitcount"),
-        Option("--rttl", values=0),
-        Option("--name"),
-        Option("--rsource", values=0),
-        Option("--rdest", values=0),
-        Option("--mask"),
+        *(Option(name, "", text, values=0, invertible=True) for name, text in _HELP.items()),
+        Option("--seconds", "n", "seen in so many seconds"),
+        Option("--reap", "", "forget addresses older than --seconds", values=0),
+        Option("--hitcount", "n", "seen so many times"),
+        Option("--rttl", "", "seen with the same TTL", values=0),
+        Option("--name", "name", "the list; DEFAULT without"),
+        Option("--rsource", "", "look at the source; the default", values=0),
+        Option("--rdest", "", "look at the destination", values=0),
+        Option("--mask", "mask", "bits of the address that count"),
     )
 
     @classmethod

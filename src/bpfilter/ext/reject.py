@@ -43,7 +43,7 @@ class Reject(Target):
 
     answer: str
 
-    OPTIONS = (Option("--reject-with"),)
+    OPTIONS = (Option("--reject-with", "type", "the answer, such as tcp-reset"),)
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

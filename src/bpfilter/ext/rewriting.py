@@ -35,7 +35,13 @@ _SERVICES = {
     "normal-service": 0x00,
 }
 _SERVICE_MASK = 0x3F
-_TOS_OPTIONS = ("--set-tos", "--and-tos", "--or-tos", "--xor-tos")
+_TOS_OPTIONS = {
+    "--set-tos": ("value[/mask]", "set the field, or its bits in mask"),
+    "--and-tos": ("bits", "keep only these bits"),
+    "--or-tos": ("bits", "set these bits"),
+    "--xor-tos": ("bits", "flip these bits"),
+}
+_HOP_ACTIONS = {"set": "set it to this", "dec": "take this from it", "inc": "add this to it"}
 _TCP = 6
 
 
@@ -44,7 +50,10 @@ _TCP = 6
 class Dscp(Target):
     value: int
 
-    OPTIONS = (Option("--set-dscp"), Option("--set-dscp-class"))
+    OPTIONS = (
+        Option("--set-dscp", "value", "the code point, 0 to 63"),
+        Option("--set-dscp-class", "name", "the code point of BE, EF, CSx or AFxy"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -72,7 +81,7 @@ class Tos(Target):
     value: int
     mask: int
 
-    OPTIONS = tuple(Option(name) for name in _TOS_OPTIONS)
+    OPTIONS = tuple(Option(name, *text) for name, text in _TOS_OPTIONS.items())
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -133,33 +142,62 @@ class HopCount(Target):
 @target("TTL", families=V4)
 @dataclass(frozen=True, slots=True)
 class Ttl(HopCount):
-    OPTIONS = tuple(Option(f"--ttl-{action}") for action in ("set", "dec", "inc"))
+    OPTIONS = tuple(Option(f"--ttl-{name}", "n", text) for name, text in _HOP_ACTIONS.items())
 
 
 @target("HL", families=V6)
 @dataclass(frozen=True, slots=True)
 class Hl(HopCount):
-    OPTIONS = tuple(Option(f"--hl-{action}") for action in ("set", "dec", "inc"))
+    OPTIONS = tuple(Option(f"--hl-{name}", "n", text) for name, text in _HOP_ACTIONS.items())
 
 
 @target("ECN", families=V4)
 @dataclass(frozen=True, slots=True)
 class Ecn(Target):
-    """Take the ECN bits out of the TCP header; iptables can write no others."""
+    """Bits to write: ECE and CWR of the TCP header, ECT of the IP header; None leaves them."""
 
-    OPTIONS = (Option("--ecn-tcp-remove", values=0, required=True),)
+    ece: int | None = None
+    cwr: int | None = None
+    ect: int | None = None
+
+    OPTIONS = (
+        Option("--ecn-tcp-remove", "", "clear the ECN bits of the TCP header", values=0),
+        Option("--ecn-tcp-cwr", "bit", "set the CWR bit to 0 or 1"),
+        Option("--ecn-tcp-ece", "bit", "set the ECE bit to 0 or 1"),
+        Option("--ecn-ip-ect", "bits", "set the ECT bits of the IP header, 0 to 3"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_table(given, context, "ECN", "mangle")
-        need_protocol(given, context, "ECN", _TCP)
-        return cls()
+        only_one(given, "ECN", "--ecn-tcp-remove", "--ecn-tcp-cwr")
+        only_one(given, "ECN", "--ecn-tcp-remove", "--ecn-tcp-ece")
+        if not given.uses:
+            fail("ECN target: An operation is required", given)
+        cwr, ece, ect = (given.get(option.name) for option in cls.OPTIONS[1:])
+        tcp = 0 if "--ecn-tcp-remove" in given else None
+        made = cls(
+            number(ece, "ECN", 0, 1) if ece else tcp,
+            number(cwr, "ECN", 0, 1) if cwr else tcp,
+            number(ect, "ECN", 0, 3) if ect else None,
+        )
+        if made.ece is not None or made.cwr is not None:
+            need_protocol(given, context, "ECN", _TCP)
+        return made
 
     def format(self, family: Family) -> list[str]:
-        return ["--ecn-tcp-remove"]
+        if self == Ecn(0, 0):
+            return ["--ecn-tcp-remove"]
+        words = ["--ecn-tcp-ece", str(self.ece)] if self.ece is not None else []
+        words += ["--ecn-tcp-cwr", str(self.cwr)] if self.cwr is not None else []
+        return words + (["--ecn-ip-ect", str(self.ect)] if self.ect is not None else [])
 
     def describe(self, family: Family) -> str:
-        return "ECN TCP remove"
+        if self == Ecn(0, 0):
+            return "ECN TCP remove"
+        text = f" ECE={self.ece}" if self.ece is not None else ""
+        text += f" CWR={self.cwr}" if self.cwr is not None else ""
+        return "ECN" + text + (f" ECT codepoint={self.ect}" if self.ect is not None else "")
 
 
 def _parse_tos(use: Use) -> tuple[int, int]:

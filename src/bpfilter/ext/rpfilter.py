@@ -10,7 +10,12 @@ from bpfilter.rules.model import Family
 from bpfilter.rules.registry import Context, Given, Option, match
 from bpfilter.rules.values import need_chains, need_table
 
-_FLAGS = ("loose", "validmark", "accept-local", "invert")
+_FLAGS = {
+    "loose": "the reply may leave by any interface",
+    "validmark": "look its route up with the packet's mark",
+    "accept-local": "also packets from a local address",
+    "invert": "packets that fail the test",
+}
 
 
 @match("rpfilter")
@@ -18,7 +23,7 @@ _FLAGS = ("loose", "validmark", "accept-local", "invert")
 class Rpfilter(UnenforcedMatch):
     flags: frozenset[str] = frozenset()
 
-    OPTIONS = tuple(Option(f"--{flag}", values=0) for flag in _FLAGS)
+    OPTIONS = tuple(Option(f"--{flag}", "", text, values=0) for flag, text in _FLAGS.items())
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

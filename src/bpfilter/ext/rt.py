@@ -39,12 +39,12 @@ class Rt(Match):
     not_strict: bool = False
 
     OPTIONS = (
-        Option("--rt-type", invertible=True),
-        Option("--rt-segsleft", invertible=True),
-        Option("--rt-len", invertible=True),
-        Option("--rt-0-res", values=0),
-        Option("--rt-0-addrs"),
-        Option("--rt-0-not-strict", values=0),
+        Option("--rt-type", "type", "type of routing header", invertible=True),
+        Option("--rt-segsleft", "n[:n]", "number of segments left, or range", invertible=True),
+        Option("--rt-len", "length", "length of the header in bytes", invertible=True),
+        Option("--rt-0-res", "", "with a reserved field of zero, type 0", values=0),
+        Option("--rt-0-addrs", "address[,address]", "the first addresses, type 0"),
+        Option("--rt-0-not-strict", "", "they may stand anywhere in the list", values=0),
     )
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import RefusedError, RuleError
-from bpfilter.ext.ranges import Range, shown_ports
+from bpfilter.ext.ranges import PORT_OPTIONS, Range, shown_ports
 from bpfilter.plan.fields import (
     DPORT,
     SCTP_ABORT_FLAGS,
@@ -211,9 +211,14 @@ class Sctp(Match):
     chunks: ChunkTypes | None = None
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
-        Option("--chunk-types", values=2, invertible=True),
+        *PORT_OPTIONS,
+        Option(
+            "--chunk-types",
+            "all|any|only type[:flags],...",
+            "which chunks the packet has",
+            values=2,
+            invertible=True,
+        ),
     )
 
     @classmethod

@@ -14,7 +14,12 @@ from bpfilter.rules.values import U32, U64, inverted, need_chains, need_table, n
 _MAX_NAME_BYTES = 31  # IPSET_MAXNAMELEN less the NUL
 _MAX_DIMENSIONS = 6  # IPSET_DIM_MAX
 _COUNTERS = ("packets", "bytes")
-_MAPS = ("--map-mark", "--map-prio", "--map-queue")
+_SIGNS = {"eq": "this many", "lt": "less", "gt": "more"}
+_MAPS = {
+    "--map-mark": "take the mark",
+    "--map-prio": "take the priority",
+    "--map-queue": "take the queue of the interface",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,35 @@ class MatchSet(UnenforcedMatch):
     bytes: Counter | None = None
 
     OPTIONS = (
-        Option("--match-set", values=2, invertible=True, aliases=("--set",), required=True),
-        Option("--return-nomatch", values=0),
-        Option("--update-counters", values=0, invertible=True),
-        Option("--update-subcounters", values=0, invertible=True),
+        Option(
+            "--match-set",
+            "name src|dst,...",
+            "an entry of the set has the addresses or ports",
+            values=2,
+            invertible=True,
+            aliases=("--set",),
+            required=True,
+        ),
+        Option("--return-nomatch", "", "also entries with nomatch", values=0),
+        Option(
+            "--update-counters", "", "count in the entry; the default", values=0, invertible=True
+        ),
+        Option(
+            "--update-subcounters",
+            "",
+            "and in sets of sets; the default",
+            values=0,
+            invertible=True,
+        ),
         *(
-            Option(f"--{counter}-{sign}", invertible=sign == "eq")
+            Option(
+                f"--{counter}-{sign}",
+                "n",
+                f"{counter} of the entry are {text}",
+                invertible=sign == "eq",
+            )
             for counter in _COUNTERS
-            for sign in ("eq", "lt", "gt")
+            for sign, text in _SIGNS.items()
         ),
     )
 
@@ -104,12 +130,12 @@ class Set(Target):
     maps: tuple[str, ...] = ()
 
     OPTIONS = (
-        Option("--add-set", values=2),
-        Option("--del-set", values=2),
-        Option("--map-set", values=2),
-        Option("--exist", values=0),
-        Option("--timeout"),
-        *(Option(name, values=0) for name in _MAPS),
+        Option("--add-set", "name src|dst,...", "add an entry", values=2),
+        Option("--del-set", "name src|dst,...", "delete an entry", values=2),
+        Option("--map-set", "name src|dst,...", "take what the entry has", values=2),
+        Option("--exist", "", "a new timeout for what is there", values=0),
+        Option("--timeout", "seconds", "how long the entry stays"),
+        *(Option(name, "", text, values=0) for name, text in _MAPS.items()),
     )
 
     @classmethod

@@ -22,7 +22,15 @@ class State(Match):
     not_states: bool = False
 
     TRACKS = True
-    OPTIONS = (Option("--state", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--state",
+            "state[,state]",
+            "INVALID, NEW, ESTABLISHED, RELATED or UNTRACKED",
+            invertible=True,
+            required=True,
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

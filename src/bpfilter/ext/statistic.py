@@ -26,10 +26,10 @@ class Statistic(UnenforcedMatch):
     inverted: bool = False
 
     OPTIONS = (
-        Option("--mode", required=True),
-        Option("--probability", invertible=True),
-        Option("--every", invertible=True),
-        Option("--packet"),
+        Option("--mode", "random|nth", "by chance, or by turns", required=True),
+        Option("--probability", "p", "how likely, 0 to 1", invertible=True),
+        Option("--every", "n", "one of so many packets", invertible=True),
+        Option("--packet", "n", "which one, from 0"),
     )
 
     @classmethod

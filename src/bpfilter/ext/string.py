@@ -29,12 +29,12 @@ class String(UnenforcedMatch):
     any_case: bool = False
 
     OPTIONS = (
-        Option("--from"),
-        Option("--to"),
-        Option("--algo", required=True),
-        Option("--string", invertible=True),
-        Option("--hex-string", invertible=True),
-        Option("--icase", values=0),
+        Option("--from", "offset", "where it may begin"),
+        Option("--to", "offset", "where it may last begin"),
+        Option("--algo", "bm|kmp", "how it is looked for", required=True),
+        Option("--string", "text", "what is looked for", invertible=True),
+        Option("--hex-string", "text", "the same, with |bytes in hexadecimal|", invertible=True),
+        Option("--icase", "", "in any case", values=0),
     )
 
     @classmethod

@@ -45,11 +45,29 @@ class Tcp(Match):
     not_option: bool = False
 
     OPTIONS = (
-        Option("--sport", invertible=True, aliases=("--source-port",)),
-        Option("--dport", invertible=True, aliases=("--destination-port",)),
-        Option("--syn", values=0, invertible=True),
-        Option("--tcp-flags", values=2, invertible=True),
-        Option("--tcp-option", invertible=True),
+        Option(
+            "--sport",
+            "port[:port]",
+            "source port or range",
+            invertible=True,
+            aliases=("--source-port",),
+        ),
+        Option(
+            "--dport",
+            "port[:port]",
+            "destination port or range",
+            invertible=True,
+            aliases=("--destination-port",),
+        ),
+        Option("--syn", "", "SYN alone of SYN, RST, ACK, FIN is set", values=0, invertible=True),
+        Option(
+            "--tcp-flags",
+            "mask flags",
+            "of the flags in mask, just these are set",
+            values=2,
+            invertible=True,
+        ),
+        Option("--tcp-option", "number", "an option that the header has", invertible=True),
     )
 
     @classmethod

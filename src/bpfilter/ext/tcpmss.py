@@ -10,7 +10,8 @@ from typing import Self
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._unenforced import UnenforcedMatch
 from bpfilter.ext._values import fail
-from bpfilter.rules.model import Family, Target
+from bpfilter.ext.tcp import FLAGS, Tcp
+from bpfilter.rules.model import Family, Match, Target
 from bpfilter.rules.registry import Context, Given, Option, match, target
 from bpfilter.rules.values import (
     U16,
@@ -20,7 +21,6 @@ from bpfilter.rules.values import (
     need_protocol,
     number,
     number_range,
-    only_one,
 )
 
 _TCP = 6
@@ -34,15 +34,15 @@ class MatchTcpmss(UnenforcedMatch):
     high: int
     inverted: bool = False
 
-    OPTIONS = (Option("--mss", invertible=True, required=True),)
+    OPTIONS = (
+        Option("--mss", "n[:n]", "maximum segment size or range", invertible=True, required=True),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_protocol(given, context, "tcpmss", _TCP)
         use = given.uses[0]
         low, high = number_range(use, "tcpmss", U16)
-        if low > high:
-            fail("tcpmss: invalid range given", use)
         return cls(low, high, use.inverted)
 
     def format(self, family: Family) -> list[str]:
@@ -59,19 +59,24 @@ class Tcpmss(Target):
 
     size: int | None = None
 
-    OPTIONS = (Option("--set-mss"), Option("--clamp-mss-to-pmtu", values=0))
+    OPTIONS = (
+        Option("--set-mss", "n", "set the maximum segment size"),
+        Option("--clamp-mss-to-pmtu", "", "set it to what fits the path", values=0),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
         need_protocol(given, context, "TCPMSS", _TCP)
-        only_one(given, "TCPMSS", "--set-mss", "--clamp-mss-to-pmtu")
         if not given.uses:
             fail("TCPMSS: at least one parameter is required", given)
+        if not any(map(_asks_for_syn, context.matches)):
+            fail("TCPMSS: only works on TCP SYN packets", given, "-m tcp --syn")
         size = given.get("--set-mss")
-        if size is not None:
-            return cls(number(size, "TCPMSS", 0, U16 - _HEADER_BYTES[context.family]))
-        made = cls()
-        need_chains(given, context, "TCPMSS --clamp-mss-to-pmtu", *made.chains())
+        chosen = number(size, "TCPMSS", 0, U16 - _HEADER_BYTES[context.family]) if size else None
+        # Of the two, the last one holds.
+        made = cls(chosen if given.uses[-1] is size else None)
+        if made.chains():
+            need_chains(given, context, "TCPMSS --clamp-mss-to-pmtu", *made.chains())
         return made
 
     def chains(self) -> tuple[str, ...]:
@@ -82,3 +87,8 @@ class Tcpmss(Target):
 
     def describe(self, family: Family) -> str:
         return "TCPMSS clamp to PMTU" if self.size is None else f"TCPMSS set {self.size}"
+
+
+# find_syn_match of xt_TCPMSS.c
+def _asks_for_syn(match: Match) -> bool:
+    return isinstance(match, Tcp) and bool(match.flags[1] & FLAGS["SYN"]) and not match.not_flags

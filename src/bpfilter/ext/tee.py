@@ -20,7 +20,10 @@ class Tee(Target):
     gateway: bytes
     out_interface: str = ""
 
-    OPTIONS = (Option("--gateway", required=True), Option("--oif"))
+    OPTIONS = (
+        Option("--gateway", "address", "where the copy goes next", required=True),
+        Option("--oif", "name", "the interface it leaves by"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -23,7 +23,7 @@ _ALL_MONTHDAYS = 0xFFFF_FFFE
 _DATE = re.compile(
     r"([0-9]{4})(?:-([0-9]*)(?:-([0-9]*)(?:T([0-9]*)(?::([0-9]*)(?::([0-9]*))?)?)?)?)?", re.ASCII
 )
-_CLOCK = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+))?", re.ASCII)
+_CLOCK = re.compile(r"([0-9]*):([0-9]*)(?::([0-9]*))?", re.ASCII)  # nothing means 0
 
 
 @match("time")
@@ -41,16 +41,18 @@ class Time(UnenforcedMatch):
     contiguous: bool = False
 
     OPTIONS = (
-        Option("--datestart"),
-        Option("--datestop"),
-        Option("--timestart"),
-        Option("--timestop"),
-        Option("--contiguous", values=0),
-        Option("--weekdays", invertible=True),
-        Option("--monthdays", invertible=True),
-        Option("--localtz", values=0),
-        Option("--utc", values=0),
-        Option("--kerneltz", values=0),
+        Option("--datestart", "time", "from then on: YYYY[-MM[-DD[Thh[:mm[:ss]]]]]"),
+        Option("--datestop", "time", "until then"),
+        Option("--timestart", "hh:mm[:ss]", "from then on each day"),
+        Option("--timestop", "hh:mm[:ss]", "until then each day"),
+        Option("--contiguous", "", "a time over midnight is one", values=0),
+        Option(
+            "--weekdays", "day[,day]", "days of the week, 1 or Mon to 7 or Sun", invertible=True
+        ),
+        Option("--monthdays", "day[,day]", "days of the month, 1 to 31", invertible=True),
+        Option("--localtz", "", "the old name of --kerneltz", values=0),
+        Option("--utc", "", "times are UTC; the default", values=0),
+        Option("--kerneltz", "", "times are in the time zone of the kernel", values=0),
     )
 
     @classmethod

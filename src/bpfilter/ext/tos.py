@@ -59,7 +59,11 @@ class Tos(Match):
     mask: int
     inverted: bool = False
 
-    OPTIONS: ClassVar[tuple[Option, ...]] = (Option("--tos", invertible=True, required=True),)
+    OPTIONS: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "--tos", "value[/mask]", "the field, a number or name", invertible=True, required=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -6,10 +6,11 @@ from typing import Self
 
 from bpfilter.dataclass import dataclass
 from bpfilter.ext._values import host
+from bpfilter.ext.ranges import any_port
 from bpfilter.rules.address import format_host
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, target
-from bpfilter.rules.values import mark_mask, need_chains, need_protocol, need_table, port
+from bpfilter.rules.values import mark_mask, need_chains, need_protocol, need_table
 
 _TCP, _UDP = 6, 17
 _CHAINS = ("PREROUTING",)
@@ -25,7 +26,11 @@ class Tproxy(Target):
     mark: int = 0
     mask: int = 0
 
-    OPTIONS = (Option("--on-port", required=True), Option("--on-ip"), Option("--tproxy-mark"))
+    OPTIONS = (
+        Option("--on-port", "port", "the port of the proxy", required=True),
+        Option("--on-ip", "address", "the address of the proxy"),
+        Option("--tproxy-mark", "value[/mask]", "the mark the packet gets"),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:
@@ -35,7 +40,7 @@ class Tproxy(Target):
         on_port, on_ip, mark = (given.get(option.name) for option in cls.OPTIONS)
         assert on_port is not None
         return cls(
-            port(on_port.value, on_port.words[0]),
+            any_port(on_port.value, on_port.words[0]),
             host(on_ip.value, on_ip, context.family)
             if on_ip
             else bytes(context.family.address_bytes),

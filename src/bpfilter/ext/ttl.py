@@ -22,9 +22,9 @@ class Ttl(Match):
     value: int
 
     OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--ttl-eq", invertible=True, aliases=("--ttl",)),
-        Option("--ttl-lt"),
-        Option("--ttl-gt"),
+        Option("--ttl-eq", "n", "the TTL is this", invertible=True, aliases=("--ttl",)),
+        Option("--ttl-lt", "n", "it is less"),
+        Option("--ttl-gt", "n", "it is greater"),
     )
 
     @classmethod

@@ -41,7 +41,11 @@ class U32(UnenforcedMatch):
     tests: tuple[Comparison, ...]
     inverted: bool = False
 
-    OPTIONS = (Option("--u32", invertible=True, required=True),)
+    OPTIONS = (
+        Option(
+            "--u32", "tests", "tests such as 0>>22&0x3C@12=5:10", invertible=True, required=True
+        ),
+    )
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

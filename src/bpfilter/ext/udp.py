@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from bpfilter.dataclass import dataclass
-from bpfilter.ext.ranges import ANY_PORT, Range, any_port_range, shown_ports
+from bpfilter.ext.ranges import ANY_PORT, PORT_OPTIONS, Range, any_port_range, shown_ports
 from bpfilter.plan.fields import DPORT, SPORT, UDP_GUARD
 from bpfilter.plan.nodes import Guard, Predicate, all_of
 from bpfilter.rules.model import Family, Match, Rule
@@ -23,10 +23,7 @@ class Udp(Match):
     destination: Range = ANY_PORT
 
     PROTOCOL: ClassVar[int] = 17
-    OPTIONS: ClassVar[tuple[Option, ...]] = (
-        Option("--source-port", invertible=True, aliases=("--sport",)),
-        Option("--destination-port", invertible=True, aliases=("--dport",)),
-    )
+    OPTIONS: ClassVar[tuple[Option, ...]] = PORT_OPTIONS
 
     @classmethod
     def parse(cls, given: Given, context: Context) -> Self:

@@ -16,17 +16,19 @@ import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfilter.dataclass import asdict, dataclass
 from bpfilter.errors import StateError
-from bpfilter.firewall import apply, counters
+from bpfilter.firewall import counters
 from bpfilter.firewall.counters import PAIR_BYTES
-from bpfilter.firewall.generation import Generation
-from bpfilter.firewall.given import GivenText
-from bpfilter.firewall.revise import draft_of
-from bpfilter.firewall.revision import LinesDraft, Revision
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family
+
+# Most commands only ask whose a table is.
+if TYPE_CHECKING:
+    from bpfilter.firewall.generation import Generation
+    from bpfilter.firewall.revision import LinesDraft, Revision
 
 #: Empties the kernel's filter table: its chains, its rules and its policies.
 Emptier = Callable[[], None]
@@ -67,6 +69,9 @@ def hand_over(
 
     The caller holds the lock. Raises: what `change` and `give` raise; nothing changed then.
     """
+    from bpfilter.firewall import apply
+    from bpfilter.firewall.revise import draft_of
+
     apply.recover(store)
     draft = draft_of(store, family)
     change(draft)
@@ -82,17 +87,29 @@ def hand_over(
 
 
 def take_back(
-    store: Store, family: Family, text: bytes, source: str, empty: Emptier
+    store: Store,
+    family: Family,
+    text: bytes,
+    source: str,
+    empty: Emptier,
+    again: Callable[[], bytes] | None = None,
 ) -> Generation:
     """Put the table in force that the kernel has, as iptables-save -c printed it.
 
+    `again` gives the same once more, for what it has counted meanwhile.
     The caller holds the lock. Raises: as `Firewall.apply_text`; it stays the kernel's then.
+    What `again` and `empty` raise; both are in force then.
     """
     from bpfilter.firewall.enforce import Enforcing
+    from bpfilter.firewall.given import GivenText
 
     rules = GivenText(text, source, family).readable
     enforcing = Enforcing(store, family, rules, 0.0, lambda _: None)
     made = enforcing.apply_locked(source=source)
+    if again is not None:
+        from bpfilter.firewall.recount import add_missed
+
+        add_missed(store, made, text, again())
     empty()
     remove(store, family)
     return made
@@ -106,6 +123,8 @@ def settle(store: Store, family: Family, empty: Emptier) -> None:
         empty()
         remove(store, family)
     elif store.was_in_force(family):  # the kernel has all of it, and ours was on its way out
+        from bpfilter.firewall import apply
+
         apply.clear(store, family)
 
 
@@ -128,11 +147,13 @@ def _path(store: Store, family: Family) -> Path:
 
 # A revision with the counters of all its lines.
 def _counted(store: Store, family: Family, revision: Revision) -> bytes:
+    from bpfilter.firewall.apply import totals
+
     generation = store.generation(family)
     policies = [revision.policies.get(at, (0, 0)) for at in range(3)]
     kept = bytes(PAIR_BYTES * len(revision.origin))
     if generation is not None:
-        values = apply.totals(store, generation)
+        values = totals(store, generation)
         lines = counters.of_lines(values, store.records.order(generation), generation.rules)
         kept = counters.pick(lines, revision.origin)
         policies = [

@@ -85,10 +85,12 @@ class Firewall:
         counters: bool = False,
         target: Target | None = None,
         progress: Callable[[str], None] = _silent,
+        otherwise: Mapping[str, str] | None = None,
     ) -> Generation:
         """Put a ruleset's filter table in force; see firewall.apply.apply.
 
-        Policies that it does not declare stay as they are. `target` saves reading the
+        Policies that it does not declare stay as they are, or become those of `otherwise` where
+        nothing is in force. `target` saves reading the
         kernel's types again when many rulesets are applied. `progress` is told each step:
         reading, compiling, loading, switching.
         """
@@ -101,7 +103,9 @@ class Firewall:
 
         rules = enforce.readable(ruleset)
         with self._store("change the firewall") as store:
-            enforcing = enforce.Enforcing(store, ruleset.family, rules, self.wait_s, progress)
+            enforcing = enforce.Enforcing(
+                store, ruleset.family, rules, self.wait_s, progress, otherwise
+            )
             return enforcing.apply(source=source, seed=counters, target=target)
 
     # A large text that differs in a few rules from the one in force takes little.
@@ -252,13 +256,18 @@ class Firewall:
             delegated.hand_over(store, family, change, to, give)
 
     def take_back(
-        self, family: Family, text: bytes, source: str, empty: Callable[[], None]
+        self,
+        family: Family,
+        text: bytes,
+        source: str,
+        empty: Callable[[], None],
+        again: Callable[[], bytes] | None = None,
     ) -> Generation:
         """Put in force what the kernel has; see firewall.delegated.take_back."""
         from bpfilter.firewall import delegated
 
         with self._writing() as store:
-            return delegated.take_back(store, family, text, source, empty)
+            return delegated.take_back(store, family, text, source, empty, again)
 
     def settle(self, family: Family, empty: Callable[[], None]) -> None:
         """Undo what an interrupted hand-over left; see firewall.delegated.settle."""
@@ -266,6 +275,17 @@ class Firewall:
 
         with self._writing() as store:
             delegated.settle(store, family, empty)
+
+    def mark(self, family: Family, delegated: Delegated | None) -> None:
+        """Say that the kernel has a filter table, which it has; None: that it has not."""
+        from bpfilter.firewall import delegated as marks
+
+        with self._writing() as store:
+            if delegated is None:
+                marks.remove(store, family)
+            else:
+                marks.write(store, family, delegated)
+            store.forget()
 
     def zero(self, family: Family, chain: str = "", number: int = 0) -> None:
         """Set all counters of a family to zero, or a chain's, or one rule's (from 1).

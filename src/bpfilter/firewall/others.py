@@ -11,6 +11,8 @@ from bpfilter.kernel.api import Kernel
 from bpfilter.rules.model import TABLES, Family
 
 NFPROTO_INET = 1
+#: Tables of iptables-nft that are the kernel's in any case, and filter nothing.
+_BESIDE = set(TABLES) - {"filter"}
 
 
 def warnings(kernel: Kernel, family: Family) -> tuple[str, ...]:
@@ -26,7 +28,9 @@ def warnings(kernel: Kernel, family: Family) -> tuple[str, ...]:
     names = {
         name
         for table_family, name in kernel.nft_rule_tables()
-        if table_family in (family, NFPROTO_INET) and name != conntrack.TABLE
+        if table_family in (family, NFPROTO_INET)
+        and name != conntrack.TABLE
+        and (table_family, name) not in {(family, table) for table in _BESIDE}
     }
     if names:
         found.append(

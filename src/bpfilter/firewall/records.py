@@ -136,9 +136,13 @@ class Records:
     def write_base(self, generation: Generation, base: bytes) -> None:
         self._replace(generation, "base", base)
 
+    def has_layout(self, generation: Generation) -> bool:
+        """Say whether it can be edited in place."""
+        return self._of(generation, "layout").exists()
+
     def layout(self, generation: Generation) -> bytes:
         """Give what the compiler wrote, empty if nothing. Raises: StateError."""
-        if not self._of(generation, "layout").exists():
+        if not self.has_layout(generation):
             return b""
         return self._read(generation, "layout", _LOST)
 

@@ -60,7 +60,7 @@ def revise(
     change(draft)
     revision = draft.revision()
     current = store.generation(family)
-    if current is not None and store.is_whole():
+    if current is not None and store.is_whole() and store.records.has_layout(current):
         from bpfilter.firewall.edit import run_edit
 
         find = partial(revised, revision)

@@ -6,7 +6,8 @@ from bpfilter.bpf.link import NetfilterLink
 from bpfilter.compiler.counters import COUNTER_ABORTED
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error
-from bpfilter.firewall import conntrack, dispatch, others, stale
+from bpfilter.firewall import conntrack, delegated, dispatch, others, stale
+from bpfilter.firewall.delegated import Delegated
 from bpfilter.firewall.generation import Generation
 from bpfilter.firewall.store import Store
 from bpfilter.rules.model import Family, Hook
@@ -36,6 +37,8 @@ class FamilyStatus:
     aborted: int
     unfinished: bool
     problems: tuple[str, ...]
+    #: To which tool of the kernel's the filter table went, and why.
+    delegated: Delegated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,15 @@ def _stale(store: Store) -> tuple[str, ...]:
 def _family(store: Store, family: Family) -> FamilyStatus:
     problems: list[str] = []
     slot = store.slot(family)
-    generation = None
+    generation = to = None
     try:
-        generation = store.generation(family)
+        to = delegated.read(store, family)
+    except Error as error:
+        problems.append(str(error))
+    unfinished = to is not None and (slot > 0 or store.was_in_force(family))
+    try:
+        if slot or not unfinished:
+            generation = store.generation(family)
     except Error as error:
         problems.append(str(error))
     in_force = slot and store.is_whole()
@@ -84,11 +93,11 @@ def _family(store: Store, family: Family) -> FamilyStatus:
         if hook.link_id is None
     ]
     aborted = 0
-    unfinished = False
     if generation is not None:
         ((aborted, _),) = store.live_of(generation, [COUNTER_ABORTED])
-        unfinished = not store.records.has_base(family, generation.slot)
-        if not unfinished:
+        uncounted = not store.records.has_base(family, generation.slot)
+        unfinished = unfinished or uncounted
+        if not uncounted:
             try:
                 store.records.base(generation)
             except Error as error:
@@ -98,7 +107,7 @@ def _family(store: Store, family: Family) -> FamilyStatus:
                 f"nf_tables table '{conntrack.TABLE}' is gone, so connections may not be tracked "
                 "and rules with -m conntrack or -m state match nothing; apply the rules again"
             )
-    return FamilyStatus(family, generation, hooks, aborted, unfinished, tuple(problems))
+    return FamilyStatus(family, generation, hooks, aborted, unfinished, tuple(problems), to)
 
 
 def _hook(store: Store, family: Family, hook: Hook) -> HookStatus:

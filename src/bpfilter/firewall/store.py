@@ -122,7 +122,11 @@ class Store:
         if path.exists():
             return Map.open(self.kernel, path)
         made = Map.create(self.kernel, spec)
-        made.pin(path)
+        try:
+            made.pin(path)
+        except BaseException:
+            made.close()
+            raise
         return made
 
     def _ensure_link(self, family: Family, hook: Hook, program: Program) -> None:

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bpfilter.errors import RefusedError, SourceError, ToolError
+from bpfilter.errors import (
+    BusyError,
+    Error,
+    RefusedError,
+    SourceError,
+    ToolError,
+    UnsupportedError,
+)
 from bpfilter.firewall.live import Firewall
 from bpfilter.iptables.config import Config, read_config
 from bpfilter.iptables.kernel_tool import KernelTool, find_tool
@@ -54,14 +61,20 @@ class FilterTable:
 
         Raises: what `change` raises; RefusedError where nobody can have it.
         """
+        self._begin()
         try:
             self.firewall.revise(self.family, change, source=source)
-        except RefusedError as refusal:
+        except (RefusedError, UnsupportedError) as refusal:
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
-            self.firewall.hand_over(
-                self.family, change, to, lambda text: give(tool, self.family, text)
-            )
+            to = because_of(tool, refusal)
+
+            def give_all(text: bytes) -> None:
+                try:
+                    give(tool, self.family, text)
+                except KernelRefused as error:
+                    raise _of_a_command(error, self.family) from None
+
+            self.firewall.hand_over(self.family, change, to, give_all)
             self._tell(to)
 
     def restore(self, given: GivenText, *, counters: bool, owner: KernelTool | None) -> None:
@@ -69,16 +82,20 @@ class FilterTable:
 
         Policies that it does not declare stay what they are.
         """
-        otherwise = None if owner is None else policies_of(saved(owner, self.family))
+        otherwise = None
+        if owner is None:
+            self._begin()
+        else:
+            otherwise = policies_of(saved(owner, self.family))
         try:
             self.firewall.restore(given, counters=counters, otherwise=otherwise)
-        except RefusedError as refusal:
+        except (RefusedError, UnsupportedError) as refusal:
             words = ["-c"] if counters else []
             if owner is not None:
                 give(owner, self.family, _declaring(given.raw, otherwise or {}), words)
                 return
             tool = self._other(refusal)
-            to = _delegated(tool, refusal)
+            to = because_of(tool, refusal)
 
             def give_whole(before: bytes) -> None:
                 text = _declaring(given.raw, policies_of(before))
@@ -96,28 +113,44 @@ class FilterTable:
         text = saved(owner, self.family)
         if delegated is None or delegated.rule.encode() in text.split(b"\n"):
             return
+        from bpfilter.iptables.taking import take
+
         try:
-            self.firewall.take_back(
-                self.family,
-                _with_counters(owner, self.family),
-                f"{self.family.command}-{owner.kind}",
-                lambda: empty(owner, self.family),
-            )
-        except (RefusedError, SourceError):
+            take(self.firewall, self.family, owner, counted(owner, self.family))
+        except (SourceError, UnsupportedError, BusyError):
             return
 
+    # Packets would have to pass rules that are nobody's here, and that no listing shows.
+    def _begin(self) -> None:
+        if self.firewall.generation(self.family) is not None:
+            return
+        name, kernel = self.family.command, self.firewall.kernel
+        # A policy for each base chain and the closing entry are no rules.
+        if kernel.legacy_entries(self.family, TABLE) > len(TABLES[TABLE]) + 1:
+            kind = "legacy"
+        elif (self.family, TABLE) in kernel.nft_rule_tables():
+            kind = "nft"
+        else:
+            return
+        raise ToolError(
+            f"{name}-{kind} has filter rules, which packets would have to pass as well; "
+            f"'bpfilter adopt' takes them over first, or '{name}-{kind} -F' removes them"
+        )
+
     # Who may have what we cannot enforce.
-    def _other(self, refusal: RefusedError) -> KernelTool:
-        if self.config.unenforceable == "refuse":
-            refusal.hint = "/etc/bpfilter.conf says to refuse what eBPF cannot enforce"
-            raise refusal
-        tool = find_tool(self.config)
+    def _other(self, refusal: RefusedError | UnsupportedError) -> KernelTool:
+        tool = find_tool(self.config) if self.config.unenforceable == "delegate" else None
         if tool is None:
-            refusal.hint = "and no iptables of the kernel's is installed, or configured"
+            if isinstance(refusal, RefusedError):
+                refusal.hint = (
+                    "/etc/bpfilter.conf says to refuse what eBPF cannot enforce"
+                    if self.config.unenforceable == "refuse"
+                    else "and no iptables of the kernel's is installed, or configured"
+                )
             raise refusal
         if has_rules(saved(tool, self.family)):
             raise ToolError(
-                f"{refusal.message}, so the table would go to {self.family.command}-{tool.kind}, "
+                f"{_reason(refusal)}, so the table would go to {self.family.command}-{tool.kind}, "
                 "which has filter rules of its own; 'bpfilter adopt' takes these over first"
             ) from refusal
         return tool
@@ -134,6 +167,11 @@ class FilterTable:
 def saved(tool: KernelTool, family: Family) -> bytes:
     """Give the filter table that the kernel has, as iptables-save prints it."""
     return _checked(tool, family, "save", ["-t", TABLE])
+
+
+def counted(tool: KernelTool, family: Family) -> bytes:
+    """Give the same with counters."""
+    return _checked(tool, family, "save", ["-c", "-t", TABLE])
 
 
 def give(tool: KernelTool, family: Family, text: bytes, words: list[str] | None = None) -> None:
@@ -172,16 +210,18 @@ def _declaring(text: bytes, policies: dict[str, str]) -> bytes:
     return before + added.encode() + commit + after
 
 
-def _with_counters(tool: KernelTool, family: Family) -> bytes:
-    return _checked(tool, family, "save", ["-c", "-t", TABLE])
-
-
-def _delegated(tool: KernelTool, refusal: RefusedError) -> Delegated:
+def because_of(tool: KernelTool, refusal: Error) -> Delegated:
+    """Say that a tool has the table, and which rule is why; none if it is this kernel."""
     from bpfilter.firewall.delegated import Delegated
 
-    line = "" if refusal.span is None else refusal.span.text
+    span = refusal.span if isinstance(refusal, SourceError) else None
+    line = "" if span is None else span.text
     rule = line[line.find("-A ") :] if "-A " in line else line
-    return Delegated(tool.kind, rule, refusal.message)
+    return Delegated(tool.kind, rule, _reason(refusal))
+
+
+def _reason(refusal: Error) -> str:
+    return refusal.message if isinstance(refusal, SourceError) else str(refusal)
 
 
 def _checked(
@@ -191,6 +231,13 @@ def _checked(
     if status != 0:
         raise KernelRefused(messages.decode("utf-8", "replace").strip(), status)
     return output
+
+
+# What a command says of a rule that iptables-restore refused on its behalf.
+def _of_a_command(error: KernelRefused, family: Family) -> KernelRefused:
+    said = str(error).replace(f"{family.command}-restore", family.command)
+    lines = [line for line in said.split("\n") if not line.startswith("Error occurred at line")]
+    return KernelRefused("\n".join(lines), error.status)
 
 
 class KernelRefused(ToolError):

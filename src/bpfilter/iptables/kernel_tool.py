@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import ToolError
 from bpfilter.iptables.config import Config
+from bpfilter.iptables.lock import held
 from bpfilter.rules.model import Family
 
 #: Looked in after PATH, which of ordinary users has no sbin.
@@ -62,6 +64,8 @@ class KernelTool:
         import subprocess
 
         path = self.path(family, verb)
+        with suppress(OSError):
+            os.mkdir(os.path.dirname(_OWN_LOCK), 0o700)
         environment = {**os.environ, _LOCK_VARIABLE: _OWN_LOCK}
         try:
             done = subprocess.run(
@@ -70,6 +74,7 @@ class KernelTool:
                 input=b"" if text is None else text,
                 capture_output=True,
                 env=environment,
+                pass_fds=held(),
                 check=False,
             )
         except OSError as error:

@@ -19,6 +19,16 @@ _POLL_S = 0.02
 _HELD = "Another app is currently holding the xtables lock."
 
 
+#: Descriptors of the lock that this process has.
+_held: list[int] = []
+
+
+def held() -> tuple[int, ...]:
+    """Give what a program that is run in the middle of something has to inherit: it holds the
+    lock then for as long as it runs, though we may be killed."""
+    return tuple(_held)
+
+
 @contextmanager
 def xtables_lock(wait_s: float | None) -> Iterator[None]:
     """Hold the lock; wait so long for it, None for ever.
@@ -38,8 +48,11 @@ def xtables_lock(wait_s: float | None) -> Iterator[None]:
                 else "Perhaps you want to use the -w option?"
             )
             raise BusyError(f"{_HELD} {more}")
+        _held.append(handle)
         yield
     finally:
+        if handle in _held:
+            _held.remove(handle)
         os.close(handle)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from bpfilter import process
 from bpfilter.errors import Error
-from bpfilter.iptables.messages import OTHER, tell
+from bpfilter.iptables.messages import OTHER, tell, version_line
 from bpfilter.rules.model import Family
 
 _NAME = re.compile(r"(ip6?tables)(?:-bpf)?(?:-(save|restore))?")
@@ -35,6 +35,9 @@ def main(argv: Sequence[str]) -> int:
     family = Family.IPV4 if found[1] == "iptables" else Family.IPV6
     verb = found[2] or ""
     program = f"{family.command}-{verb}" if verb else family.command
+    if argv[1:] in (["-V"], ["--version"]):  # which is asked for before anything else is
+        print(version_line(program))
+        return 0
     try:
         status = _run(family, verb, list(argv[1:]))
         if sys.stdout is not None:

@@ -20,6 +20,7 @@ from bpfilter.iptables.lock import xtables_lock
 from bpfilter.iptables.messages import OTHER, PARAMETER, tell, try_help, version_line
 from bpfilter.iptables.words import Found, Options, UsageError
 from bpfilter.rules.model import Family
+from bpfilter.source import LARGEST_BYTES
 
 _OPTIONS = {
     "counters": ("c", 0),
@@ -115,12 +116,16 @@ def _wait(found: Found) -> float | None:
 
 def _read(path: str) -> bytes:
     try:
-        if not path:
-            return sys.stdin.buffer.read() if sys.stdin is not None else b""
-        with open(path, "rb") as file:
-            return file.read()
+        if path:
+            with open(path, "rb") as file:
+                text = file.read(LARGEST_BYTES + 1)
+        else:
+            text = b"" if sys.stdin is None else sys.stdin.buffer.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise UsageError(f"Can't open {path}: {error.strerror}") from error
+    if len(text) > LARGEST_BYTES:
+        raise UsageError(f"more than {LARGEST_BYTES >> 20} MB are no rules")
+    return text
 
 
 def restore_text(family: Family, text: bytes, how: How, wait_s: float | None = None) -> int:

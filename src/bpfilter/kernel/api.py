@@ -93,6 +93,13 @@ class Kernel(Protocol):
     def nft_rule_tables(self) -> set[tuple[int, str]]:
         """Give (NFPROTO_* family, table) of every nf_tables rule of this namespace."""
 
+    def nft_generation(self) -> int:
+        """Give the number of the last change of nf_tables in this namespace."""
+
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        """Delete an nf_tables table with all that is in it, unless there has been a change after
+        that of this number; gives whether it has."""
+
     def mount_bpffs(self, path: Path) -> Path:
         """Have a bpffs mounted at a path of pid 1's mount namespace, unless there is one.
 

@@ -131,6 +131,18 @@ class LinuxKernel:
     def nft_rule_tables(self) -> set[tuple[int, str]]:
         return tables.nft_rule_tables()
 
+    def nft_generation(self) -> int:
+        try:
+            return tables.nft_generation()
+        except OSError as error:
+            raise kernel_error("ask nf_tables for its last change", error) from error
+
+    def delete_nft_table(self, family: int, name: str, generation: int) -> bool:
+        try:
+            return tables.delete_nft_table(family, name, generation)
+        except OSError as error:
+            raise kernel_error(f"delete nf_tables table '{name}'", error) from error
+
     def mount_bpffs(self, path: Path) -> Path:
         return bpffs.mount(path)
 

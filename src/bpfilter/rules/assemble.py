@@ -42,11 +42,14 @@ def assemble(draft: Draft, table: str, chains: Container[str] | None) -> Command
     """
     _check_nat_drop(draft, table)
     context = Context(draft.family, table, draft.chain, draft.protocol)
-    matches = tuple(_extension(draft, loaded, context) for loaded in draft.matches)
+    has_rule = draft.letter in _RULE_COMMANDS
+    loaded_matches = draft.matches if has_rule else ()  # others look at none
+    matches = tuple(_extension(draft, loaded, context) for loaded in loaded_matches)
+    context = Context(draft.family, table, draft.chain, draft.protocol, matches)
     _check_options(draft)
     _check_chain(draft)
     target = _target(draft, context, chains)
-    if draft.letter not in _RULE_COMMANDS or (draft.letter == "D" and draft.argument):
+    if not has_rule or (draft.letter == "D" and draft.argument):
         return Command(
             draft.letter,
             draft.chain,
@@ -129,8 +132,9 @@ def _check_nat_drop(draft: Draft, table: str) -> None:
 
 def _check_options(draft: Draft) -> None:
     has_rule = draft.letter != "D" or not draft.argument
+    asked = {draft.letter, "Z"} if draft.zeroes else {draft.letter}
     for letter, commands in _TAKEN.items():
-        if letter in draft.seen and not (draft.letter in commands and has_rule):
+        if letter in draft.seen and not (asked <= set(commands) and has_rule):
             draft.fail(f"Illegal option `{NAMES[letter]}' with this command", draft.seen[letter])
 
 

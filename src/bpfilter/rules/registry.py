@@ -43,10 +43,13 @@ class Option:
     `values` is how many words follow; `invertible` allows `!` before it (or, in the
     old spelling, before its value); `repeatable` collects every use; `optional_value`
     takes a word only if the next one does not start with `-` or is `!`. A rule that
-    loads the extension without a `required` option is refused.
+    loads the extension without a `required` option is refused. `metavar` and `help` are what
+    `-m NAME -h` shows of the values and of the option (rules.usage).
     """
 
     name: str
+    metavar: str = ""
+    help: str = ""
     values: int = 1
     invertible: bool = False
     aliases: tuple[str, ...] = ()
@@ -97,12 +100,16 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an extension may need to know of the rule around it while being parsed."""
+    """What an extension may need to know of the rule around it while being parsed.
+
+    `matches` are the rule's, and only there for its target.
+    """
 
     family: Family
     table: str = "filter"
     chain: str = ""
     protocol: IpProtocol | None = None
+    matches: tuple[Match, ...] = ()
 
 
 class MatchClass(Protocol):

@@ -231,7 +231,7 @@ class SavedReader:
             else:
                 self._take(self.draft, line, number)
             return
-        if not line or line[0] == "#" or not line.isascii() or "\0" in line:
+        if len(line) > MAX_LINE_BYTES or not line.isascii() or "\0" in line:
             self.lines.check(line, number)
         if not line or line[0] == "#":
             return

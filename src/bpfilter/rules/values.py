@@ -93,7 +93,8 @@ def mark_mask(use: Use, owner: str) -> tuple[int, int]:
     mask = to_number(mask_text) if slash else U32
     if value is None or mask is None:
         raise RuleError(
-            f'{owner}: bad mark value for option "{use.option.name}", or out of range.', word.span
+            f'{owner}: bad integer value for option "{use.option.name}", or out of range.',
+            word.span,
         )
     return value, mask
 

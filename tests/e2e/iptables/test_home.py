@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from bpfilter import Firewall
+from bpfilter.errors import ToolError
 from bpfilter.firewall.revision import LinesDraft
 from bpfilter.iptables.home import FilterTable, empty, give, has_rules, saved
 from bpfilter.iptables.kernel_tool import KernelTool
@@ -84,14 +85,26 @@ def test_there_and_back_with_counters(namespace: Namespace, tool: KernelTool) ->
 def test_rules_of_others_are_not_overwritten(namespace: Namespace, tool: KernelTool) -> None:
     with namespace.entered():
         theirs = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d {REACHED}/32 -j DROP\nCOMMIT\n"
-        give(tool, Family.IPV4, theirs.encode())
         table = FilterTable(Family.IPV4)
         do(table, f"-A INPUT -d {DROPPED} -j DROP")
-        with pytest.raises(Exception, match="bpfilter adopt"):
+        give(tool, Family.IPV4, theirs.encode())
+        with pytest.raises(ToolError, match="bpfilter adopt"):
             do(table, LOG)
         assert table.owner() is None
         assert has_rules(saved(tool, Family.IPV4))
         assert DROPPED in text(table)
+
+
+def test_nothing_begins_beside_rules_of_others(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        theirs = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d {REACHED}/32 -j DROP\nCOMMIT\n"
+        give(tool, Family.IPV4, theirs.encode())
+        table = FilterTable(Family.IPV4)
+        with pytest.raises(ToolError, match=f"iptables-{tool.kind} has filter rules"):
+            do(table, f"-A INPUT -d {DROPPED} -j DROP")
+        assert text(table) == ""
+        empty(tool, Family.IPV4)
+        do(table, f"-A INPUT -d {DROPPED} -j DROP")
 
 
 def killed_at(step: int, action: Callable[[FilterTable], None]) -> bool:

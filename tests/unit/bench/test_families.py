@@ -133,9 +133,11 @@ def matches(rule: str, packet: np.void) -> bool:
             network = IPv4Network(options[option])
             if IPv4Address(int(packet[field])) not in network:
                 return False
-    numbers = {"tcp": 6, "udp": 17, "icmp": 1, "gre": 47, "esp": 50, "ospf": 89}
-    if "-p" in options and numbers[options["-p"]] != packet["proto"]:
-        return False
+    numbers = {"tcp": 6, "udp": 17, "icmp": 1, "esp": 50}
+    if "-p" in options:
+        protocol = options["-p"]
+        if (int(protocol) if protocol.isdecimal() else numbers[protocol]) != packet["proto"]:
+            return False
     if "-i" in options and options["-i"] != "eth0":
         return False
     for option, field in (("--sport", "sport"), ("--dport", "dport")):

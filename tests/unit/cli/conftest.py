@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from bpfilter import Family, Ruleset, Table
 from bpfilter.cli.main import main
 from bpfilter.errors import Error
+from bpfilter.firewall.delegated import Delegated
 from bpfilter.firewall.enforce import Verified
 from bpfilter.firewall.generation import Generation, LoadedProgram
 from bpfilter.firewall.given import GivenText
@@ -65,6 +66,7 @@ class FakeFirewall:
     error: Error | None = None
     warned: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    kernels: dict[Family, Delegated] = field(default_factory=dict)
     directory: Path = Path()
     #: How progress is told.
     told: Callable[[Callable[[str], None]], None] = lambda progress: progress("compiling")
@@ -81,6 +83,7 @@ class FakeFirewall:
         source: str = "",
         counters: bool = False,
         progress: Callable[[str], None] = print,
+        otherwise: Mapping[str, str] | None = None,
     ) -> Generation:
         if progress is not print:
             self.told(progress)
@@ -124,6 +127,9 @@ class FakeFirewall:
         self._call("clear_stale")
         return ("4026532001", "4026532002")
 
+    def delegated(self, family: Family) -> Delegated | None:
+        return self.kernels.get(family)
+
     def warnings(self, family: Family) -> tuple[str, ...]:
         return self.warned
 
@@ -141,8 +147,8 @@ class FakeFirewall:
             load_s=0.025,
             rules=2,
             ordered=False,
-        traced=False,
-        canonical=True,
+            traced=False,
+            canonical=True,
             cells=9,
             words=3,
             counters_per_cpu=8,
@@ -162,7 +168,11 @@ class FakeFirewall:
             hooks = (HookStatus(Hook.INPUT, -1, 5, 10),) if in_force else ()
             generation = self.generation(family) if in_force else None
             problems = self.problems if in_force else ()
-            families.append(FamilyStatus(family, generation, hooks, 0, False, problems))
+            families.append(
+                FamilyStatus(
+                    family, generation, hooks, 0, False, problems, self.kernels.get(family)
+                )
+            )
         return Status("4026531840", "/run/bpfilter/bpf/4026531840", tuple(families))
 
 

@@ -12,9 +12,6 @@ from bpfilter.compiler.lower import lower_table
     ("rule", "named"),
     [
         ("! -i +", "'! +'"),
-        ("-p tcp -m tcp ! --dport 0:65535", "match 'tcp'"),
-        ("-p udp -m udp ! --sport 0:65535", "match 'udp'"),
-        ("-p esp -m esp ! --espspi :", "match 'esp'"),
         ("-p icmp -m icmp --icmp-type 3/1:4", "code range 1:4"),
     ],
 )

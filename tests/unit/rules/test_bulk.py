@@ -13,7 +13,7 @@ from bpfilter.errors import SourceError
 from bpfilter.rules import keys, lexing, saved, section
 from bpfilter.rules.bulk import Slot, read_bulk
 from bpfilter.rules.model import Family
-from bpfilter.rules.saved import MAX_LINE_BYTES, SavedReader, parse_saved
+from bpfilter.rules.saved import MAX_LINE_BYTES, SavedLines, parse_saved
 from tests.harness.fuzz_parser import BITS, corpus, mangled
 from tests.harness.rules_gen import Knobs, random_ruleset
 from tests.unit.rules.bulk_support import filter_table, read_both
@@ -380,13 +380,13 @@ def test_it_checks_itself(hosts: tuple[int, ...], monkeypatch: pytest.MonkeyPatc
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the lines that are read one by one."""
     seen: list[str] = []
-    command = SavedReader.command
+    command = SavedLines.command
 
-    def spy(self: SavedReader, line: str, number: int) -> object:
+    def spy(self: SavedLines, line: str, number: int) -> object:
         seen.append(line)
         return command(self, line, number)
 
-    monkeypatch.setattr(SavedReader, "command", spy)
+    monkeypatch.setattr(SavedLines, "command", spy)
     return seen
 
 

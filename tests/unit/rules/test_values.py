@@ -68,7 +68,7 @@ def test_mark_mask(text: str, mark: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1/", "1/x", "4294967296", "1/2/3"])
 def test_bad_mark_mask(text: str) -> None:
-    with pytest.raises(RuleError, match="bad mark value"):
+    with pytest.raises(RuleError, match="bad integer value"):
         values.mark_mask(use(text), "mark")
 
 
