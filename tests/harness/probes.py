@@ -123,9 +123,9 @@ def ask(probes: Sequence[Probe], namespaces: dict[str, Namespace]) -> dict[str, 
         for number, probe in enumerate(probes):
             with namespaces[probe.at].entered():
                 asking = stack.enter_context(_socket(probe))
-            failed = _send(asking, probe, number)
             mark = number if probe.kind == "icmp" else asking.getsockname()[1]
             marks[probe.at, probe.kind, mark] = probe
+            failed = _send(asking, probe, number)
             if failed:
                 outcomes[str(probe)] = failed
             else:
@@ -188,8 +188,8 @@ def _socket(probe: Probe) -> socket.socket:
         kind = socket.SOCK_STREAM if probe.kind == "tcp" else socket.SOCK_DGRAM
         made = socket.socket(family, kind)
     made.setblocking(False)
-    if probe.source:
-        made.bind((probe.source, 0))
+    # Bound even to any address: a socket refused within connect(2) has no port any more.
+    made.bind((probe.source or ("0.0.0.0" if version == 4 else "::"), 0))
     return made
 
 
