@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import selectors
 import socket
@@ -32,6 +33,11 @@ _ERRORS = {
     errno.EACCES: "prohibited",
     errno.EPERM: "not let out",
 }
+#: Each probe has a port that no other has had lately: an error tells by it which one it is about.
+#: Left to the kernel, two families or sources share ports, and who is refused within connect(2)
+#: has none any more. Below those that the kernel gives (ip_local_port_range).
+_ports = itertools.cycle(range(20000, 32000))
+
 _ECHO_REQUEST = {4: 8, 6: 128}
 
 
@@ -123,9 +129,9 @@ def ask(probes: Sequence[Probe], namespaces: dict[str, Namespace]) -> dict[str, 
         for number, probe in enumerate(probes):
             with namespaces[probe.at].entered():
                 asking = stack.enter_context(_socket(probe))
-            failed = _send(asking, probe, number)
             mark = number if probe.kind == "icmp" else asking.getsockname()[1]
             marks[probe.at, probe.kind, mark] = probe
+            failed = _send(asking, probe, number)
             if failed:
                 outcomes[str(probe)] = failed
             else:
@@ -188,8 +194,8 @@ def _socket(probe: Probe) -> socket.socket:
         kind = socket.SOCK_STREAM if probe.kind == "tcp" else socket.SOCK_DGRAM
         made = socket.socket(family, kind)
     made.setblocking(False)
-    if probe.source:
-        made.bind((probe.source, 0))
+    anywhere = "0.0.0.0" if version == 4 else "::"
+    made.bind((probe.source or anywhere, 0 if probe.kind == "icmp" else next(_ports)))
     return made
 
 

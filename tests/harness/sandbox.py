@@ -21,7 +21,7 @@ from enum import Enum
 from pathlib import Path
 from types import TracebackType
 
-from tests.harness.netns import Namespace
+from tests.harness.netns import PREFIX, Namespace
 from tests.harness.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -166,7 +166,7 @@ class Sandbox:
         *words: str,
         stdin: str | None = None,
         status: int | None = 0,
-        seconds: float = 60,
+        seconds: float = 180,
         env: dict[str, str] | None = None,
     ) -> str:
         """Run a command and give what it printed; `status` None takes any exit status."""
@@ -230,6 +230,10 @@ def _make_cgroup(name: str) -> Path | None:
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()
         if kind == "cgroup2":
+            for left in Path(place).glob(f"{PREFIX}*"):  # by runs that were killed
+                pid = left.name.removeprefix(PREFIX).split("-")[0]
+                if not Path("/proc", pid).exists():
+                    _remove_cgroup(left)
             made = Path(place, name)
             made.mkdir(exist_ok=True)
             return made

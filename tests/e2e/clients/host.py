@@ -84,7 +84,7 @@ class Host:
         """Have these sent at each `look` from now on."""
         self.probes = probes
 
-    def run(self, line: str, *, stdin: str | None = None, seconds: float = 60) -> str:
+    def run(self, line: str, *, stdin: str | None = None, seconds: float = 180) -> str:
         """Run a shell command line that must succeed."""
         return self.box.run("sh", "-c", line, stdin=stdin, seconds=seconds)
 
