@@ -81,7 +81,7 @@ def _address(field: Field, address: Address) -> Predicate:
 
 def interface(field: Field, wanted: Interface) -> Predicate:
     """Compare a name with its NUL, or a prefix without; masks as xtables_parse_interface's."""
-    name = wanted.name.encode()
+    name = wanted.name.encode("utf-8", "surrogateescape")
     if name.endswith(b"+"):
         name = name[:-1]
         mask = b"\xff" * len(name)

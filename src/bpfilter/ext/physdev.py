@@ -22,6 +22,7 @@ from bpfilter.plan.nodes import (
 from bpfilter.rules.model import Family, Interface, Match, Rule
 from bpfilter.rules.registry import Context, Given, Option, Use, match
 from bpfilter.rules.values import inverted, need_chains
+from bpfilter.rules.words import is_plain
 
 _NAME_BYTES = 16  # IFNAMSIZ
 
@@ -122,6 +123,8 @@ def _flag(given: Given, name: str) -> bool | None:
 def _parse_port(use: Use) -> Interface:
     if len(use.value.encode("utf-8", "surrogateescape")) >= _NAME_BYTES:
         fail(f"interface name '{use.value}' must be shorter than {_NAME_BYTES} bytes", use)
+    if not is_plain(use.value):
+        fail(f"interface name '{use.value}' has a blank or a quote, and could not be saved", use)
     return Interface(use.value, use.inverted)
 
 

@@ -10,6 +10,7 @@ from bpfilter.ext._values import fail
 from bpfilter.rules.model import Family, Target
 from bpfilter.rules.registry import Context, Given, Option, Use, match, target
 from bpfilter.rules.values import U32, U64, inverted, need_chains, need_table, number
+from bpfilter.rules.words import is_plain
 
 _MAX_NAME_BYTES = 31  # IPSET_MAXNAMELEN less the NUL
 _MAX_DIMENSIONS = 6  # IPSET_DIM_MAX
@@ -184,6 +185,8 @@ def _parse_key(use: Use, owner: str) -> SetKey:
     name, sides = (word.text for word in use.words)
     if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME_BYTES:
         fail(f"{owner}: setname `{name}' too long, max {_MAX_NAME_BYTES} characters.", use)
+    if not is_plain(name):
+        fail(f"{owner}: setname `{name}' has a blank or a quote, and could not be saved", use)
     dimensions = sides.split(",")
     if len(dimensions) > _MAX_DIMENSIONS:
         fail(f"{owner}: can't be more src/dst options than {_MAX_DIMENSIONS}.", use)

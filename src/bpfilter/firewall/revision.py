@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from bpfilter.dataclass import dataclass
+from bpfilter.errors import RuleError
 from bpfilter.firewall.differences import Hunk
 from bpfilter.firewall.lines import OPENING, TABLE, Lines, encode
 from bpfilter.rules.edit import ChainDraft, ChainsDraft
@@ -159,7 +160,10 @@ class LinesDraft(ChainsDraft[Line]):
 
     def _kept(self, rule: Rule, chain: str) -> Line:
         counts = rule.counters.packets, rule.counters.bytes
-        return line(self._formatter.line(rule, chain), NEW, counts)
+        text = self._formatter.line(rule, chain)
+        if "\n" in text:  # of a comment, which iptables-restore would not read either
+            raise RuleError("a rule with a line end in it could not be saved", rule.span)
+        return line(text, NEW, counts)
 
     # A jump is the end of its line; no other option ends with a chain's name.
     def _jump(self, kept: Line) -> str | None:

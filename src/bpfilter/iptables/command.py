@@ -125,24 +125,35 @@ def _change(table: FilterTable, draft: Draft, words: Sequence[str]) -> int:
         _apply(table.firewall.draft(table.family), draft)
     elif draft.letter in _LISTING:
         _list(table, draft, words)
-        table.firewall.zero(table.family, draft.chain, int(draft.argument or 0))
+        _zero(table, Command("Z", draft.chain, draft.argument), draft)
     elif draft.letter == "Z":
-        _zero(table, draft)
+        _zero(table, assemble(draft, TABLE, None), draft)
     else:
-        table.revise(lambda lines: _apply(lines, draft), f"{table.family.command} command")
+        _revise(table, draft)
     return 0
 
 
+# It is told once, though a table that becomes the kernel's is changed anew.
+def _revise(table: FilterTable, draft: Draft) -> None:
+    is_told = False
+
+    def change(lines: LinesDraft) -> None:
+        nonlocal is_told
+        _apply(lines, draft, is_told=is_told)
+        is_told = True
+
+    table.revise(change, f"{table.family.command} command")
+
+
 # Does the command on a table, and tells about it.
-def _apply(lines: LinesDraft, draft: Draft) -> None:
+def _apply(lines: LinesDraft, draft: Draft, *, is_told: bool = False) -> None:
     command = assemble(draft, TABLE, lines.chains)
-    if draft.invocation.verbose:
+    if draft.invocation.verbose and not is_told:
         sys.stdout.write(_telling(lines, command, draft))
     lines.apply(command)
 
 
-def _zero(table: FilterTable, draft: Draft) -> None:
-    command = assemble(draft, TABLE, None)
+def _zero(table: FilterTable, command: Command, draft: Draft) -> None:
     if draft.invocation.verbose:
         sys.stdout.write(_telling(table.firewall.draft(table.family), command, draft))
     table.firewall.zero(table.family, command.chain, int(command.argument or 0))

@@ -20,6 +20,7 @@ from bpfilter.errors import (
     ToolError,
     UnsupportedError,
 )
+from bpfilter.firewall.lines import encode
 from bpfilter.firewall.live import Firewall
 from bpfilter.iptables.config import Config, read_config
 from bpfilter.iptables.kernel_tool import KernelTool, find_tool
@@ -111,7 +112,7 @@ class FilterTable:
         """Take the table back if it can be enforced now; else it stays where it is."""
         delegated = self.firewall.delegated(self.family)
         text = saved(owner, self.family)
-        if delegated is None or delegated.rule.encode() in text.split(b"\n"):
+        if delegated is None or encode(delegated.rule) in text.split(b"\n"):
             return
         from bpfilter.iptables.taking import take
 
@@ -195,8 +196,8 @@ def has_rules(text: bytes) -> bool:
 
 def policies_of(text: bytes) -> dict[str, str]:
     """Give the policies that a saved table declares."""
-    declared = (line[1:].decode().split(" ")[:2] for line in text.split(b"\n") if line[:1] == b":")
-    return {name: policy for name, policy in declared if policy != "-"}
+    declared = (line[1:].split()[:2] for line in text.split(b"\n") if line[:1] == b":")
+    return {name.decode(): policy.decode() for name, policy in declared if policy != b"-"}
 
 
 # A text that also says the policies it leaves as they are, for a tool that would set them to

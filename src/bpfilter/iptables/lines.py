@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpfilter.errors import RuleError, SourceError
@@ -18,39 +18,38 @@ if TYPE_CHECKING:
     from bpfilter.iptables.restore import How, Section
 
 
-def take_lines(draft: LinesDraft, section: Section, how: How, program: str) -> None:
-    """Do what a section's lines say. Raises: SourceError with the line's place."""
-    told: list[str] = []
+def take_lines(
+    draft: LinesDraft, section: Section, how: How, program: str, tell: Callable[[str], object]
+) -> None:
+    """Do what a section's lines say; `tell` is told of each, if that is asked for.
+
+    Raises: SourceError with the line's place.
+    """
     chains = draft.chains
     if not how.noflush:
-        _flush(draft, told)
+        if how.verbose:
+            for letter in "FX":
+                tell(tell_command(Command(letter), chains.values(), draft.family))
+        draft.flush()
     reader = SavedLines(
         program, draft.family, draft.name, chains, counted=how.counters, look_up=look_up
     )
     for number, text in enumerate(section.body(), section.first + 1):
         line = text.decode("utf-8", "surrogateescape")
         if line.startswith("#") and how.verbose:
-            told.append(f"{line}\n")
+            tell(f"{line}\n")
         try:
             found = reader.read(line, number)
             if isinstance(found, ChainLine):
                 _declare(draft, found, how)
             elif found is not None:
                 if how.verbose and not how.noflush:
-                    told.append(tell_command(found, chains.values(), draft.family))
+                    tell(tell_command(found, chains.values(), draft.family))
                 draft.apply(found, reader.span(line, number))
         except SourceError as error:
             if error.span is None or error.span.name != program:
                 error.span = Span(program, number, 1, len(line) + 1, line)
             raise
-    if how.verbose:
-        sys.stdout.write("".join(told))
-
-
-def _flush(draft: LinesDraft, told: list[str]) -> None:
-    chains = draft.chains.values()
-    told += [tell_command(Command(letter), chains, draft.family) for letter in "FX"]
-    draft.flush()
 
 
 # A user chain that is there is flushed, whatever rules lead to it.

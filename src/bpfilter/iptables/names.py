@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bpfilter.errors import RuleError
 from bpfilter.rules.address import parse_host, parse_mask
 from bpfilter.rules.draft import Draft
 from bpfilter.rules.model import Family
@@ -11,9 +12,9 @@ from bpfilter.rules.registry import Word
 
 
 def look_up(draft: Draft) -> None:
-    """Put the addresses of names in their place; a name that has none stays, and is refused.
+    """Put the addresses of names in their place.
 
-    Raises: RuleError for a bad mask.
+    Raises: RuleError for a name that has none, and for a bad mask.
     """
     for letter in "sd":
         if letter in draft.values:
@@ -40,5 +41,7 @@ def _addresses(part: str, word: Word, family: Family) -> Iterator[str]:
         found = socket.getaddrinfo(host, None, kind, socket.SOCK_RAW) if host else []
     except (OSError, UnicodeError):
         found = []
-    for address in dict.fromkeys(str(each[4][0]) for each in found) or [host]:
+    if not found:
+        raise RuleError(f"host/network `{host}' not found", word.span)
+    for address in dict.fromkeys(str(each[4][0]) for each in found):
         yield address + slash + mask

@@ -9,8 +9,9 @@ whoever finds a fault names the line that it is in.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from bpfilter.dataclass import dataclass
 from bpfilter.errors import Error, RuleError, SourceError, ToolError
@@ -21,6 +22,9 @@ from bpfilter.iptables.messages import OTHER, PARAMETER, tell, try_help, version
 from bpfilter.iptables.words import Found, Options, UsageError
 from bpfilter.rules.model import Family
 from bpfilter.source import LARGEST_BYTES
+
+if TYPE_CHECKING:
+    from bpfilter.firewall.revision import LinesDraft
 
 _OPTIONS = {
     "counters": ("c", 0),
@@ -239,15 +243,20 @@ class _Restoring:
     def _by_line(self, section: Section) -> None:
         from bpfilter.iptables.lines import take_lines
 
-        self.table.revise(
-            lambda draft: take_lines(draft, section, self.how, self.program), self.program
-        )
+        tell: Callable[[str], object] = sys.stdout.write
+
+        def change(draft: LinesDraft) -> None:
+            nonlocal tell
+            take_lines(draft, section, self.how, self.program, tell)
+            tell = len  # once, though a table that becomes the kernel's is changed anew
+
+        self.table.revise(change, self.program)
 
     def _look_at(self, section: Section) -> None:
         from bpfilter.iptables.lines import take_lines
 
         draft = self.table.firewall.draft(self.family)
-        take_lines(draft, section, self.how, self.program)
+        take_lines(draft, section, self.how, self.program, sys.stdout.write)
 
     def _test(self, section: Section) -> None:
         if self.how.noflush or self.how.verbose:

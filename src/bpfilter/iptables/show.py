@@ -7,8 +7,8 @@ import sys
 from bpfilter.errors import TableError
 from bpfilter.firewall.live import Firewall
 from bpfilter.firewall.names import MachineNames
-from bpfilter.rules.draft import Command, Invocation
-from bpfilter.rules.edit import NO_CHAIN, TableDraft
+from bpfilter.rules.draft import NO_CHAIN, Command, Invocation
+from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.listing import Form, list_rules, list_table
 from bpfilter.rules.model import Family, Table
 from bpfilter.rules.names import NUMBERS

@@ -14,6 +14,8 @@ from bpfilter.rules.model import Counters, Family, Protocol, Rule
 from bpfilter.rules.registry import Given, Use, Word
 from bpfilter.source import Span
 
+NO_CHAIN = "No chain/target/match by that name"
+
 VERDICTS = ("ACCEPT", "DROP", "RETURN", "QUEUE")
 
 #: Chain, match and target names are shorter than XT_EXTENSION_MAXNAMELEN (x_tables.h).

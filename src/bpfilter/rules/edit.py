@@ -11,15 +11,15 @@ from typing import Generic, NoReturn, TypeVar
 
 from bpfilter.dataclass import dataclass, field, replace
 from bpfilter.errors import RuleError, RuleSyntaxError, TableError
-from bpfilter.rules.draft import MAX_NAME_BYTES, VERDICTS, Command
+from bpfilter.rules.draft import MAX_NAME_BYTES, NO_CHAIN, VERDICTS, Command
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Jump, Rule, Table
 from bpfilter.rules.registry import REGISTRY
 from bpfilter.rules.words import byte_length
 from bpfilter.source import Span
 
 POLICIES = ("ACCEPT", "DROP")
+_SPACES = frozenset(" \t\n\v\f\r")
 
-NO_CHAIN = "No chain/target/match by that name"
 NO_RULE = "Bad rule (does a matching rule exist in that chain?)"
 
 R = TypeVar("R")
@@ -86,6 +86,8 @@ class ChainsDraft(Generic[R]):
             raise TableError(exists, f"error creating chain '{name}': {exists}", span)
         if byte_length(name) > MAX_NAME_BYTES:
             raise RuleError(f"Invalid chain name `{name}' ({MAX_NAME_BYTES} chars max)", span)
+        if '"' in name:  # no line of a saved table could name it
+            raise RuleError(f"Invalid chain name `{name}'", span, "it has a quote")
         self.chains[name] = ChainDraft(name, span=span)
 
     def set_policy(
@@ -191,13 +193,21 @@ class ChainsDraft(Generic[R]):
         jumps = rule is not None and isinstance(rule.target, Jump)
         raise TableError(NO_CHAIN if jumps else NO_RULE, span=span)
 
-    # assert_valid_chain_name (iptables/xshared.c); lines `:NAME -` are not held to it.
     def _new(self, name: str, span: Span | None) -> None:
+        self._check_name(name, span)
+        self.add_chain(name, span)
+
+    # assert_valid_chain_name (iptables/xshared.c); lines `:NAME -` are not held to it.
+    def _check_name(self, name: str, span: Span | None) -> None:
+        if byte_length(name) > MAX_NAME_BYTES:
+            most = f"must be under {MAX_NAME_BYTES + 1} chars"
+            raise RuleError(f"chain name `{name}' too long ({most})", span)
         if name[:1] in ("-", "!"):
             raise RuleError(f"chain name not allowed to start with `{name[0]}'", span)
-        if name in VERDICTS or REGISTRY.find_target(name, self.family) is not None:
+        if name in ("", *VERDICTS) or REGISTRY.find_target(name, self.family) is not None:
             raise RuleError("chain name may not clash with target name", span)
-        self.add_chain(name, span)
+        if not _SPACES.isdisjoint(name):
+            raise RuleError(f"Invalid chain name `{name}'", span)
 
     def _zero(self, command: Command, span: Span | None) -> None:
         if command.argument:
@@ -225,11 +235,12 @@ class ChainsDraft(Generic[R]):
 
     def _rename(self, command: Command, span: Span | None) -> None:
         old, new = command.chain, command.argument
-        if new in self.chains or new in VERDICTS:
+        self._check_name(new, span)
+        if new in self.chains:
             raise TableError("File exists", f"File exists: `{new}'", span)
         chain = self.chain(old, span)
         if chain.policy is not None:
-            raise TableError(TableError.INVALID, "Can't rename built-in chain", span)
+            raise TableError(NO_CHAIN, "Can't rename built-in chain", span)
         self.add_chain(new, span)
         self.chains[new].rules = chain.rules
         del self.chains[old]

@@ -173,7 +173,7 @@ class FramedTable:
             else:
                 frame.several = True
             rows.append(frame)
-        for frame in dict.fromkeys(rows):
+        for frame in dict.fromkeys(rows) if cut.has_holes else ():
             frame.holes = "".join(HOLE.findall(frame.text))
             if frame.several:
                 frame.rule = probe(frame, self.family, self.alike, self._read)

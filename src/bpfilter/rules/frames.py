@@ -16,7 +16,7 @@ from bpfilter.rules.model import Family
 from bpfilter.rules.shapes import Slot
 from bpfilter.rules.values import U16
 
-#: What stands for a value in a frame, as no line has control characters but tabs; the option
+#: What stands for a value in a frame, where no line has control characters but tabs; the option
 #: before it; and what it may be: a hole for one port is not that for two with a colon.
 SOURCE, DESTINATION, SPORT, DPORT, SPORTS, DPORTS, COMMENT, JUMP, GOTO = "\1\2\3\4\5\6\7\x0e\x0f"
 SLOTS = {
@@ -59,6 +59,8 @@ class Frames:
     values: dict[str, list[str]]
     #: Whether all values stood there so.
     as_written: bool
+    #: Whether what looks like a hole is one: no line has control characters of its own.
+    has_holes: bool
 
     def __init__(
         self, lines: list[str], family: Family, targets: Collection[str], *, ports: bool = True
@@ -67,7 +69,8 @@ class Frames:
         self.as_written = True
         self._text = "\n".join(["", *lines, ""])
         self.chains = self._cut("", "\n-A ", _NAME, str)
-        if _CONTROL.search(self._text) is None:
+        self.has_holes = _CONTROL.search(self._text) is None
+        if self.has_holes:
             self._cut(COMMENT, " --comment ", _COMMENT, _comment)
             address = _ipv4_address if family is Family.IPV4 else _ipv6_address
             self._cut(SOURCE, " -s ", _ADDRESS[family], address)

@@ -56,7 +56,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a rule or a policy has counted."""
+    """What a rule or a policy has counted, in 64 bits each."""
 
     packets: int = 0
     bytes: int = 0

@@ -8,13 +8,16 @@ releases did, and today's no longer do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from bpfilter.errors import TableError
 from bpfilter.rules import netdb
 from bpfilter.rules.draft import (
     MAX_INTERFACE_BYTES,
     MAX_NAME_BYTES,
+    NO_CHAIN,
     VERDICTS,
     Draft,
     Loaded,
@@ -22,8 +25,8 @@ from bpfilter.rules.draft import (
 from bpfilter.rules.getopt import NAMES, SHORT, find_option
 from bpfilter.rules.model import Counters, Family, Protocol
 from bpfilter.rules.registry import REGISTRY, Option, Use, Word
-from bpfilter.rules.values import scan_number, to_number
-from bpfilter.rules.words import byte_length
+from bpfilter.rules.values import scan_number, to_count, to_number
+from bpfilter.rules.words import byte_length, is_plain
 
 COMMANDS = frozenset("ACDEFILNPRSXZ")
 #: Those whose chain may be left out.
@@ -31,6 +34,7 @@ _ON_ALL = frozenset("FLSXZ")
 _NUMBERED = frozenset("DILRSZ")
 
 _SPACES = frozenset(" \t\n\v\f\r")
+_DECIMAL = r"[ \t\n\v\f\r]*\+?([0-9]+)"
 # xtables_find_match's "ugly as hell" names.
 _MATCH_ALIASES = {"icmpv6": "icmp6", "ipv6-icmp": "icmp6"}
 _COMMAND_NEEDS = {
@@ -290,6 +294,11 @@ class _Reader:
                 f" {MAX_INTERFACE_BYTES + 1} characters",
                 self.at - 1,
             )
+        if not is_plain(value.text):
+            self.refuse(
+                f"interface name `{value.text}' has a blank or a quote, and could not be saved",
+                self.at - 1,
+            )
 
     def _set_counters(self, value: Word) -> None:
         packets, comma, size = value.text.partition(",")
@@ -300,10 +309,10 @@ class _Reader:
             size = following.text
         numbers = []
         for what, text in (("packet", packets), ("byte", size)):
-            found = scan_number(text)
+            found = re.match(_DECIMAL, text, re.ASCII)
             if found is None:
                 self.fail(f"--set-counters {what} counter not numeric", self.at - 1)
-            numbers.append(found[0])
+            numbers.append(to_count(found[1]))
         self.draft.counters = Counters(*numbers)
 
     def _command(self, letter: str, value: Word | None) -> None:
@@ -314,6 +323,8 @@ class _Reader:
             self.fail(f"Cannot use -{letter} with -{draft.letter}")
         if value is None:
             value = self._maybe_next()
+        if value is not None and not value.text and letter in _ON_ALL:  # not all chains, then
+            raise TableError(NO_CHAIN, span=value.span)
         if value is not None and byte_length(value.text) > MAX_NAME_BYTES:
             self.refuse(
                 f"chain name `{value.text}' too long (must be under {MAX_NAME_BYTES + 1} chars)",
@@ -341,7 +352,10 @@ class _Reader:
             self.draft.argument = argument.text
             return
         number = to_number(argument.text, 1, 0x7FFF_FFFF)
-        if number is None:
+        if letter == "D":  # which reads these otherwise: 010 is ten, and none is too large
+            found = re.fullmatch(_DECIMAL, argument.text, re.ASCII)
+            number = to_count(found[1]) if found else None
+        if not number:
             self.fail(f"Invalid rule number `{argument.text}'", self.at - 1)
         self.draft.argument = str(number)
 

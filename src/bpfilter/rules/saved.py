@@ -24,6 +24,7 @@ from bpfilter.rules.draft import Command, Draft
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import TABLES, Chain, Counters, Family, Ruleset, Table
 from bpfilter.rules.options import RuleParser
+from bpfilter.rules.values import to_count
 from bpfilter.rules.words import byte_length
 from bpfilter.rules.written import Written, write_table
 from bpfilter.source import Span
@@ -191,7 +192,7 @@ class SavedLines:
             if found is None:
                 message = f"invalid policy counters for chain '{words[0]}'"
                 raise RuleSyntaxError(message, self.span(line, number))
-            counters = Counters(int(found[1]), int(found[2]))
+            counters = Counters(to_count(found[1]), to_count(found[2]))
         return ChainLine(words[0], words[1], counters)
 
     def command(self, line: str, number: int) -> Command | None:
@@ -208,7 +209,7 @@ class SavedLines:
         if found is None:
             missing = "]" if "]" not in line else ":"
             raise RuleSyntaxError(f"Bad line {number}: need {missing}", self.span(line, number))
-        return Counters(int(found[1]), int(found[2])), found.end()
+        return Counters(to_count(found[1]), to_count(found[2])), found.end()
 
 
 class SavedReader:

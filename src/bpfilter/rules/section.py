@@ -146,8 +146,6 @@ class Section:
         written = [
             (shape.rule.counters.packets, shape.rule.counters.bytes) for shape in self.shapes
         ]
-        if any(max(pair) >> 64 for pair in written):
-            give_up("counters that the columns cannot hold")
         rows = ~np.array(self.counted, np.bool_)[self.shape]
         columns.counters[rows] = np.array(written, np.uint64)[self.shape[rows]]
 

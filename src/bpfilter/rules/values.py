@@ -43,6 +43,12 @@ def scan_number(text: str) -> tuple[int, str] | None:
     return value, text[found.end() :]
 
 
+def to_count(digits: str) -> int:
+    """Read a counter as strtoull(…, 10) does: what is too large is the largest."""
+    digits = digits.lstrip("0") or "0"
+    return min(int(digits), U64) if len(digits) <= 20 else U64
+
+
 def to_number(text: str, low: int = 0, high: int = U32) -> int | None:
     """Read a whole word as a number in `low..high`, as xtables_strtoui; None if it is not."""
     if text.isascii() and text.isdecimal() and text[0] != "0" and len(text) <= 20:

@@ -74,6 +74,11 @@ def quote(text: str) -> str:
     return f'"{text}"'
 
 
+def is_plain(name: str) -> bool:
+    """Tell whether a name that is written as it is, and not as Text, reads back to the same."""
+    return not any(char in name for char in ' \t\n"')
+
+
 def join_words(words: list[str]) -> str:
     """Join words for a line of rules; only `Text` is quoted, as in iptables-save."""
     return " ".join([quote(word) if type(word) is Text else word for word in words])

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from bpfilter import Firewall
 from bpfilter.errors import ToolError
+from bpfilter.firewall.given import GivenText
 from bpfilter.firewall.revision import LinesDraft
+from bpfilter.iptables import program
 from bpfilter.iptables.home import FilterTable, empty, give, has_rules, saved
 from bpfilter.iptables.kernel_tool import KernelTool
 from bpfilter.rules.model import Family
@@ -179,3 +182,37 @@ def take_down(table: FilterTable) -> None:
         from bpfilter.firewall import delegated
 
         delegated.remove(store, table.family)
+
+
+def test_names_that_are_no_text(namespace: Namespace, tool: KernelTool) -> None:
+    with namespace.entered():
+        table = FilterTable(Family.IPV4)
+        no_text = "\udcff"
+        do(table, f"-N {no_text}", f"-A INPUT -i {no_text} -j ACCEPT")
+        do(table, f'-A INPUT -m comment --comment "{no_text}" -j LOG')
+        assert table.owner() == tool
+        table.retake(tool)
+        assert table.owner() == tool
+        refused = GivenText(f"*filter\n:INPUT ACCEPT\n{LOG}\nCOMMIT\n", "test", Family.IPV4)
+        table.restore(refused, counters=False, owner=tool)
+        assert table.owner() == tool
+        tool.run(Family.IPV4, "", ["-F"])
+        table.retake(tool)
+        assert table.owner() is None
+
+
+def test_what_is_done_is_told_once(
+    namespace: Namespace,
+    tool: KernelTool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "lock"))
+    with namespace.entered():
+        assert program.main(["iptables", "-v", "-A", "INPUT", "-s", "1.1.1.1"]) == 0
+        assert FilterTable(Family.IPV4).owner() is None
+        before = capsys.readouterr().out
+        assert program.main(["iptables", "-v", "-A", "INPUT", "-s", "1.1.1.1", "-j", "LOG"]) == 0
+        assert FilterTable(Family.IPV4).owner() == tool
+        assert capsys.readouterr().out.count("\n") == before.count("\n") == 1

@@ -348,7 +348,6 @@ def test_faults_are_left_to_be_told(text: str) -> None:
         ["-A INPUT -s 1.2.3.4,5.6.7.8"],
         ["-6 -A INPUT"],
         ["-A INPUT -m comment --comment \x01"],
-        ["[99999999999999999999:1] -A INPUT"],
     ],
 )
 def test_other_texts_are_left_to_the_ordinary_reader(lines: list[str]) -> None:

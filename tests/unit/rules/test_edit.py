@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bpfilter.errors import RuleError, SourceError
+from bpfilter.errors import RuleError, SourceError, TableError
+from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import TableDraft
 from bpfilter.rules.model import Counters, Family, Jump
 from bpfilter.rules.options import RuleParser, format_rule
@@ -117,3 +118,30 @@ def test_long_chain_name() -> None:
     made.add_chain("x" * 28)
     with pytest.raises(RuleError, match="28 chars max"):
         made.add_chain("x" * 29)
+
+
+def test_an_empty_name_is_not_all_chains() -> None:
+    made = draft("-A INPUT", "-N own")
+    for line in ('-F ""', '-Z ""', '-X ""'):
+        with pytest.raises(TableError, match="No chain/target/match by that name"):
+            run(made, line)
+    assert rules(made) == ["-A INPUT"]
+    assert "own" in made.chains
+
+
+@pytest.mark.parametrize("name", ["-x", "!x", "REJECT", "DROP", "", "x" * 29, "a\vb"])
+def test_a_chain_gets_no_name_that_a_new_one_could_not_have(name: str) -> None:
+    made = draft("-N own")
+    for command in (Command("N", name), Command("E", "own", name)):
+        with pytest.raises(RuleError):
+            made.apply(command)
+    assert "own" in made.chains
+
+
+def test_names_that_no_saved_line_could_name() -> None:
+    made = draft()
+    with pytest.raises(RuleError, match="it has a quote"):
+        made.add_chain('a"b')
+    for word in ('-i "a b"', '-i "a\\"b"', '-o "a\tb"', '-m physdev --physdev-in "x -j DROP"'):
+        with pytest.raises(RuleError, match="has a blank or a quote"):
+            run(made, f"-A FORWARD {word}")

@@ -211,3 +211,10 @@ def test_no_such_chain() -> None:
 def test_columns_hold_what_is_longer_than_they() -> None:
     columns = Columns(V4, Form())
     assert columns.count(1, 12345678, 1 << 63) == "  12M 9223372T "
+
+
+def test_control_characters_are_no_holes() -> None:
+    comments = (
+        f"-A INPUT -m comment --comment a{chr(code)}" for code in (*range(1, 9), 14, 15, 27)
+    )
+    same(filter_table(*comments, "-A INPUT -s 1.1.1.1/32", "-A INPUT -s 1.1.1.2/32"))
