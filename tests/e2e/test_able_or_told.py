@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,24 @@ def test_commands_find_nothing_in_force(namespace: Namespace, command: str, says
     done = run(namespace, command)
     assert done.returncode == 0, done.stderr
     assert says in done.stdout + done.stderr
+
+
+def iptables(namespace: Namespace, *words: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "import sys, bpfilter.iptables.program as p; sys.exit(p.main(['iptables', *sys.argv[1:]]))"
+    )
+    command = ["nsenter", f"--net={namespace.path}", sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_iptables_has_the_rule_enforced_by_somebody(namespace: Namespace, lacking: str) -> None:
+    added = iptables(namespace, "-w", *RULE.split())
+    assert (added.returncode, added.stdout + added.stderr) == (0, "")
+    assert RULE in iptables(namespace, "-S", "INPUT").stdout.splitlines()
+    status = json.loads(run(namespace, "status", "--json").stdout)
+    delegated = [family["delegated"] for family in status["families"]]
+    assert (delegated[0] is not None) == bool(lacking), delegated
+    if lacking:
+        assert delegated[0]["reason"] == lacking
+    assert iptables(namespace, "-w", "-F").returncode == 0
+    assert RULE not in iptables(namespace, "-S", "INPUT").stdout
