@@ -157,7 +157,7 @@ class FilterTable:
         return tool
 
     def _tell(self, to: Delegated) -> None:
-        if sys.stderr is not None and os.isatty(2):
+        if os.isatty(2):
             print(
                 f"{self.family.command}: eBPF cannot enforce this yet ({to.reason}); the filter "
                 f"table is now {self.family.command}-{to.tool}'s",
