@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
@@ -15,12 +16,23 @@ def begin() -> None:
     # objects would take half of the time. Nor is it looked for at the end.
     gc.disable()
     sys.excepthook = _own_fault
-    if sys.stdout is not None:
-        # Rules go out byte for byte as they came in, whatever the locale; and all of them: the
-        # stream that PYTHONUNBUFFERED asks for loses what a pipe does not take at once.
-        sys.stdout = open(  # noqa: SIM115 - until the end
-            1, "w", encoding="utf-8", errors="surrogateescape", closefd=False
-        )
+    _open_closed()
+    # Rules go out byte for byte as they came in, whatever the locale; and all of them: the
+    # stream that PYTHONUNBUFFERED asks for loses what a pipe does not take at once.
+    sys.stdout = open(  # noqa: SIM115 - until the end
+        1, "w", encoding="utf-8", errors="surrogateescape", closefd=False
+    )
+
+
+# Whoever started us may have closed them: what is opened next would be written to.
+def _open_closed() -> None:
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def end(status: int) -> NoReturn:
@@ -29,9 +41,10 @@ def end(status: int) -> NoReturn:
     sys.exit(status)
 
 
-def reader_left() -> None:
-    """Go on without output: whoever read it has left, and there is nobody to tell."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def no_more_output() -> None:
+    """Go on without output: whoever read it has left, or nothing more can be written."""
+    with suppress(OSError):  # of a stream that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _own_fault(

@@ -89,8 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
         status = _dispatch(argv)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except Error as error:
         report(error, verbose=bool({"-v", "--verbose"} & set(argv)))
         return error.exit_code
@@ -99,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        process.reader_left()
+        process.no_more_output()
         return 0
     except OSError as error:
+        process.no_more_output()
         print(f"{_name()}: {error}", file=sys.stderr)
         return 1
     return status

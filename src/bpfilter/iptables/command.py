@@ -167,9 +167,11 @@ def _telling(lines: LinesDraft, command: Command, draft: Draft) -> str:
 
 def _let(owner: KernelTool, table: FilterTable, draft: Draft, words: Sequence[str]) -> int:
     status, output, messages = owner.run(table.family, "", words)
-    sys.stdout.flush()
-    sys.stdout.buffer.write(output)
-    sys.stderr.write(messages.decode("utf-8", "replace"))
-    if status == 0 and draft.letter in _TAKE_AWAY:
-        table.retake(owner)
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(output)
+        sys.stderr.write(messages.decode("utf-8", "replace"))
+    finally:
+        if status == 0 and draft.letter in _TAKE_AWAY:
+            table.retake(owner)
     return status

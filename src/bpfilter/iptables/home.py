@@ -17,6 +17,7 @@ from bpfilter.errors import (
     Error,
     RefusedError,
     SourceError,
+    StateError,
     ToolError,
     UnsupportedError,
 )
@@ -123,7 +124,10 @@ class FilterTable:
 
     # Packets would have to pass rules that are nobody's here, and that no listing shows.
     def _begin(self) -> None:
-        if self.firewall.generation(self.family) is not None:
+        try:
+            if self.firewall.generation(self.family) is not None:
+                return
+        except StateError:  # of ours that are in force: a whole table may still replace them
             return
         name, kernel = self.family.command, self.firewall.kernel
         # A policy for each base chain and the closing entry are no rules.
@@ -157,7 +161,7 @@ class FilterTable:
         return tool
 
     def _tell(self, to: Delegated) -> None:
-        if sys.stderr is not None and os.isatty(2):
+        if os.isatty(2):
             print(
                 f"{self.family.command}: eBPF cannot enforce this yet ({to.reason}); the filter "
                 f"table is now {self.family.command}-{to.tool}'s",

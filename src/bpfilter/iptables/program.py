@@ -18,6 +18,9 @@ from bpfilter.errors import Error
 from bpfilter.iptables.messages import OTHER, tell, version_line
 from bpfilter.rules.model import Family
 
+#: Of a program that SIGPIPE ends, as others are whose reader has left: perhaps nothing was done.
+SIGNALLED = 128 + 13
+
 _NAME = re.compile(r"(ip6?tables)(?:-bpf)?(?:-(save|restore))?")
 
 
@@ -40,13 +43,16 @@ def main(argv: Sequence[str]) -> int:
         return 0
     try:
         status = _run(family, verb, list(argv[1:]))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except Error as error:
         return tell(error, program)
     except BrokenPipeError:
-        process.reader_left()
-        return 0
+        process.no_more_output()
+        return SIGNALLED
+    except OSError as error:
+        process.no_more_output()
+        print(f"{version_line(program)}: {error}", file=sys.stderr)
+        return OTHER
     except KeyboardInterrupt:
         return 130
     return status

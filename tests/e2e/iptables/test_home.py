@@ -216,3 +216,21 @@ def test_what_is_done_is_told_once(
         assert program.main(["iptables", "-v", "-A", "INPUT", "-s", "1.1.1.1", "-j", "LOG"]) == 0
         assert FilterTable(Family.IPV4).owner() == tool
         assert capsys.readouterr().out.count("\n") == before.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", ["json", "rules", "base"])
+def test_a_whole_text_replaces_rules_that_lost_their_state(
+    namespace: Namespace, tool: KernelTool, suffix: str
+) -> None:
+    with namespace.entered():
+        table = FilterTable(Family.IPV4)
+        do(table, "-A INPUT -s 192.0.2.1")
+        for path in table.firewall.state_directory().glob(f"*.{suffix}"):
+            path.write_text("garbage")
+        declared = "".join(f":{chain} ACCEPT\n" for chain in ("INPUT", "FORWARD", "OUTPUT"))
+        whole = f"*filter\n{declared}-A INPUT -s 192.0.2.2\nCOMMIT\n"
+        table.restore(GivenText(whole, "test", Family.IPV4), counters=False, owner=None)
+        assert text(table).count("-A") == 1
+        assert "192.0.2.2" in text(table)
+        do(table, "-D INPUT 1")
+        assert table.owner() != tool
