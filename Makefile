@@ -15,8 +15,10 @@ demo: setup
 bench: setup
 	PYTHON=$(PYTHON) bench/run --write --json bench-results.json
 
+# What needs no kernel of its own is done by two at a time.
 test: setup lint
-	$(PYTHON) -m pytest -q
+	$(PYTHON) -m pytest -q -n 2 tests/unit tests/golden
+	$(PYTHON) -m pytest -q tests/kernel tests/e2e
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,9 @@ def namespace() -> Iterator[Namespace]:
         firewall = Firewall(str(made.path))
         for family in Family:
             firewall.clear(family)
+            firewall.mark(family, None)
         assert not firewall.status().in_force
+        assert not firewall.state_directory().exists()
 
 
 @pytest.fixture

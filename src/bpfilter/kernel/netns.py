@@ -23,7 +23,8 @@ _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.
 _NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h
 #: What most of the open files of a busy machine are, which takes little to see.
 _NO_FILES = ("socket:[", "pipe:[", "anon_inode:")
-_SO_NETNS_COOKIE = 71  # include/uapi/asm-generic/socket.h
+_AF_UNIX, _SOCK_DGRAM = 1, 2
+_SOL_SOCKET, _SO_NETNS_COOKIE = 1, 71  # include/uapi/asm-generic/socket.h
 
 
 def path_of(netns: str | os.PathLike[str]) -> Path:
@@ -149,11 +150,9 @@ def _entries(directory: str) -> list[str]:
 
 def cookie() -> int:
     """Give this thread's namespace's cookie, 0 on a kernel that tells none."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+    with Fd(libc.socket(_AF_UNIX, _SOCK_DGRAM, 0)) as probe:
         try:
-            data = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            data = libc.getsockopt(probe.number, _SOL_SOCKET, _SO_NETNS_COOKIE, bytes(8))
         except OSError:
             return 0
     return int.from_bytes(data, sys.byteorder)

@@ -223,8 +223,12 @@ def _targets(draft: TableDraft) -> dict[bytes, int]:
     return {
         name.encode("utf-8", "surrogateescape"): at
         for at, (name, chain) in enumerate(draft.chains.items())
-        if chain.policy is None and name not in taken and name[0] not in "-!" and '"' not in name
+        if chain.policy is None and name not in taken and _is_plain(name)
     }
+
+
+def _is_plain(name: str) -> bool:
+    return name[:1] not in ("", "-", "!") and '"' not in name
 
 
 def _jump(rule: Rule, index: dict[str, int]) -> int:

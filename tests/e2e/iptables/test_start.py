@@ -55,7 +55,7 @@ def test_an_edit_takes_no_compiler(imported: Imported, rules: int) -> None:
     imported("iptables", "-A", "INPUT", "-s", "192.0.2.1", "-j", "DROP")
     for letter in "ACD":
         found = imported("iptables", f"-{letter}", "INPUT", "-s", "192.0.2.2", "-j", "DROP")
-        assert not found & NEVER, letter
+        assert not (found & NEVER), (letter, found & NEVER)
         assert "bpfilter.compiler.build" not in found
         assert "bpfilter.compiler.bulk" not in found
         assert not {name for name in found if name.startswith("bpfilter.cli")}
