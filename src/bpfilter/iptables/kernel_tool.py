@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NoReturn
 
 from bpfilter.dataclass import dataclass
@@ -23,7 +22,6 @@ _SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 #: Whom iptables-legacy waits for (xtables_lock, iptables/xshared.c); we are that already when
 #: it is run in the middle of something.
 _LOCK_VARIABLE = "XTABLES_LOCKFILE"
-_OWN_LOCK = "/run/bpfilter/xtables.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +62,9 @@ class KernelTool:
         import subprocess
 
         path = self.path(family, verb)
-        with suppress(OSError):
-            os.mkdir(os.path.dirname(_OWN_LOCK), 0o700)
-        environment = {**os.environ, _LOCK_VARIABLE: _OWN_LOCK}
+        # A lock that nobody else has: another of us may be running the same, which needs none.
+        lock = os.memfd_create("xtables.lock")
+        environment = {**os.environ, _LOCK_VARIABLE: f"/proc/self/fd/{lock}"}
         try:
             done = subprocess.run(
                 [_called(family, verb), *words],
@@ -74,11 +72,13 @@ class KernelTool:
                 input=b"" if text is None else text,
                 capture_output=True,
                 env=environment,
-                pass_fds=held(),
+                pass_fds=(lock, *held()),
                 check=False,
             )
         except OSError as error:
             raise ToolError(f"{path}: {error.strerror}") from error
+        finally:
+            os.close(lock)
         return done.returncode, done.stdout, done.stderr
 
 

@@ -32,3 +32,17 @@ def test_it_holds_the_lock_though_we_may_be_killed(
         assert str(lock) in descriptors()
     assert not held()
     assert str(lock) not in descriptors()
+
+
+def test_two_at_once_do_not_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    tool = tmp_path / "iptables-legacy-save"
+    once = (
+        'flock --nonblock "$XTABLES_LOCKFILE" true && echo mine; stat -Lc %i "$XTABLES_LOCKFILE"'
+    )
+    tool.write_text(f"#!/bin/sh\n{once}\n")
+    tool.chmod(0o755)
+    said = [KernelTool("legacy").run(Family.IPV4, "save", [])[1] for _ in range(2)]
+    assert all(text.startswith(b"mine\n") for text in said)
