@@ -20,7 +20,6 @@ def namespace() -> Iterator[Namespace]:
             firewall.clear(family)
             firewall.mark(family, None)
         assert not firewall.status().in_force
-        assert not firewall.state_directory().exists()
 
 
 @pytest.fixture
