@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from bpfilter.iptables import program
 from tests.harness.netns import Namespace
@@ -36,10 +37,19 @@ class Said:
 
 
 class Commands:
-    """`name` is iptables or ip6tables; `judge` is a sandbox in the same namespace."""
+    """`name` is iptables or ip6tables; `judge` is a sandbox in the same namespace, or in
+    `other`, to which the same packets are sent."""
 
-    def __init__(self, namespace: Namespace, name: str, judge: Sandbox, lock: Path) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        name: str,
+        judge: Sandbox,
+        lock: Path,
+        other: Namespace | None = None,
+    ) -> None:
         self.namespace = namespace
+        self.other = other
         self.name = name
         self.judge = judge
         self.lock = lock
@@ -90,12 +100,17 @@ class Commands:
 
     def send(self, seed: int, packets: int = 20) -> None:
         """Send datagrams to a few ports of this host."""
+        for namespace in filter(None, (self.namespace, self.other)):
+            self._send(namespace, seed, packets)
+
+    def _send(self, namespace: Namespace, seed: int, packets: int) -> None:
         rng = random.Random(seed)
         family = socket.AF_INET if self.name == "iptables" else socket.AF_INET6
         host = "127.0.0.1" if self.name == "iptables" else "::1"
-        with self.namespace.entered(), socket.socket(family, socket.SOCK_DGRAM) as sender:
+        with namespace.entered(), socket.socket(family, socket.SOCK_DGRAM) as sender:
             for _ in range(packets):
-                with contextlib.suppress(ConnectionRefusedError):
+                # What OUTPUT drops is not permitted.
+                with contextlib.suppress(ConnectionRefusedError, PermissionError):
                     sender.sendto(bytes(rng.randrange(40)), (host, rng.choice(PORTS)))
 
 
@@ -180,3 +195,111 @@ class Drawn:
         if target is not None:
             words += ["-g" if target in OWN and rng.random() < 0.2 else "-j", target]
         return words
+
+
+class Varied(Drawn):
+    """Of larger tables, to which `table` gives the first text: with rules that drop, of many
+    matches, comments of all kinds, several addresses, and numbers at the ends of chains."""
+
+    NAMES = ("one", "two", "on", "one2", "Z", "1", "a.b", "\u00fcn\u00ef", "x" * 28)
+    COMMENTS = (
+        "what",
+        "a b",
+        'a"b',
+        "a\\b",
+        "x -j one",
+        "-j one",
+        "it's",
+        "#",
+        "",
+        "\u00e9 \u00fc",
+    )
+    SOME: ClassVar = {
+        "iptables": ("127.0.0.1", "127.0.0.0/8", "10.0.0.0/255.0.255.0", "0/0", "10.1.2.3"),
+        "ip6tables": ("::1", "::/0", "2001:db8::7", "fe80::/10", "::1/127"),
+    }
+
+    def __init__(self, seed: int, name: str, rules: int) -> None:
+        super().__init__(seed, name)
+        self.addresses = self.SOME[name]
+        self.rules = rules
+        self.longest = max(rules // len(self.NAMES), 1)
+
+    def table(self) -> str:
+        """Give a whole table without loops: chains lead to later ones only."""
+        order = (*CHAINS, *self.NAMES)
+        declared = [f":{name} {'ACCEPT' if name in CHAINS else '-'} [0:0]" for name in order]
+        lines = []
+        for _ in range(self.rules):
+            chain = self.chain()
+            words = self.rule(counters=False, interface=False)
+            target = words[-1] if words[-2:-1] in (["-j"], ["-g"]) else ""
+            if target in self.NAMES and order.index(target) <= order.index(chain):
+                words = words[:-2]
+            lines.append(f"[{self.rng.randrange(9)}:7] -A {chain} {' '.join(map(_quoted, words))}")
+        return "\n".join(["*filter", *declared, *lines, "COMMIT", ""])
+
+    def command(self) -> list[str]:
+        rng = self.rng
+        if rng.random() < 0.1:
+            return ["-E", rng.choice(self.NAMES), rng.choice(self.NAMES)]
+        if rng.random() < 0.05:
+            return ["-F", rng.choice(self.NAMES)]
+        words = super().command()
+        while words[0] == "-R" and "," in " ".join(words).partition(" -p ")[0]:
+            words = super().command()  # several addresses: docs/iptables.md says how they differ
+        if words[0] == "-N":
+            return ["-N", rng.choice(self.NAMES)]
+        return ["-L"] if words in (["-F"], ["-X"]) else words
+
+    def text(self) -> tuple[list[str], str]:
+        """Give lines of many rules for iptables-restore, on top of what is there."""
+        rng = self.rng
+        lines = [f":{name} - [0:0]" for name in rng.sample(self.NAMES, rng.randrange(3))]
+        for _ in range(rng.choice((3, 9, 80))):
+            words = ["-A", self.chain(), *self.rule(counters=False)]
+            lines.append(f"[{rng.randrange(9)}:7] {' '.join(map(_quoted, words))}")
+        options = ["-n", "-c"] if rng.random() < 0.5 else ["-n"]
+        return options, "\n".join(["*filter", *lines, "COMMIT", ""])
+
+    def chain(self) -> str:
+        return self.rng.choice([*CHAINS[:2], *CHAINS, *self.NAMES])
+
+    def number(self, often: float) -> list[str]:
+        last = self.longest
+        places = (1, 2, last - 1 or 1, last, last + 1, self.rng.randrange(1, last + 2))
+        return [str(self.rng.choice(places))] if self.rng.random() < often else []
+
+    def rule(self, counters: bool = True, interface: bool = True) -> list[str]:
+        rng = self.rng
+        words: list[str] = []
+        for option in ("-s", "-d"):
+            if rng.random() < 0.3:
+                found = [rng.choice(self.addresses) for _ in range(rng.choice((1, 1, 1, 2)))]
+                inverted = ["!"] if len(found) == 1 and "!" not in words[:1] else []
+                words += [*(inverted if rng.random() < 0.2 else []), option, ",".join(found)]
+        if "!" in words and any("," in word for word in words):  # which fault is told first
+            words = []
+        if interface and rng.random() < 0.15:
+            words += [rng.choice(("-i", "-o")), rng.choice(("lo", "l+"))]
+        if rng.random() < 0.6:
+            ports = rng.choice([str(rng.choice(PORTS)), "1000:1003", ":1002", "1002:"])
+            words += ["-p", "udp", *(["!"] if rng.random() < 0.1 else []), "--dport", ports]
+            if rng.random() < 0.2:
+                words += ["-m", "multiport", "--dports", "1000,1003:1004", "--sport", "1:"]
+        for _ in range(rng.choice((0, 0, 0, 1, 2))):
+            words += ["-m", "comment", "--comment", rng.choice(self.COMMENTS)]
+        if rng.random() < 0.1:
+            words += ["-m", "length", "--length", rng.choice(("28:60", "50", ":30"))]
+        if counters and rng.random() < 0.15:
+            words += ["-c", str(rng.randrange(9)), str(rng.randrange(99))]
+        target = rng.choice(["ACCEPT", "RETURN", "DROP", None, None, *self.NAMES])
+        if target is not None:
+            words += ["-g" if target in self.NAMES and rng.random() < 0.2 else "-j", target]
+        return words
+
+
+def _quoted(word: str) -> str:
+    if word and not set(' "\\').intersection(word):
+        return word
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'

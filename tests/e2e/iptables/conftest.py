@@ -34,3 +34,15 @@ def commands(
     request: pytest.FixtureRequest, namespace: Namespace, judge: Sandbox, tmp_path: Path
 ) -> Commands:
     return Commands(namespace, request.param, judge, tmp_path / "lock")
+
+
+@pytest.fixture(params=["iptables", "ip6tables"])
+def apart(
+    request: pytest.FixtureRequest, namespace: Namespace, root: Path, tmp_path: Path
+) -> Iterator[Commands]:
+    """Give the same, but theirs in another namespace, where packets meet none of ours."""
+    with Namespace("two") as other:
+        other.run("ip", "link", "set", "lo", "up")
+        judge = Sandbox.open(root, other, Command.LEGACY)
+        yield Commands(namespace, request.param, judge, tmp_path / "lock", other)
+        judge.close()

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.harness.iptables_commands import Commands, Drawn, Said
+from tests.harness.iptables_commands import Commands, Drawn, Said, Varied
 
 pytestmark = pytest.mark.e2e
 
@@ -20,13 +20,9 @@ def kind(said: Said) -> tuple[int, str]:
     return said.status, said.messages.split("\n")[0].replace("(legacy)", "(bpf)")
 
 
-def test_many_commands(commands: Commands) -> None:
-    print(f"seed {SEED}")  # noqa: T201
-    drawn = Drawn(SEED, commands.name)
+def run(commands: Commands, drawn: Drawn, steps: int) -> None:
     done = 0
-    for side in (commands.ours, commands.theirs):  # from here on both count
-        assert side("-P", "INPUT", "ACCEPT").status == 0
-    for step in range(STEPS):
+    for step in range(steps):
         if step % 10 == 9:
             options, text = drawn.text()
             what = f"{options}\n{text}"
@@ -43,4 +39,24 @@ def test_many_commands(commands: Commands) -> None:
             commands.send(SEED + step)
         ours_saved, theirs_saved = commands.saved()
         assert ours_saved == theirs_saved, f"seed {SEED}, after {what}"
-    assert done > STEPS / 4
+    assert done > steps / 4
+
+
+def test_many_commands(commands: Commands) -> None:
+    print(f"seed {SEED}")  # noqa: T201
+    for side in (commands.ours, commands.theirs):  # from here on both count
+        assert side("-P", "INPUT", "ACCEPT").status == 0
+    run(commands, Drawn(SEED, commands.name), STEPS)
+
+
+@pytest.mark.parametrize("rules", [60, 150, 400])
+def test_on_larger_tables(apart: Commands, rules: int) -> None:
+    print(f"seed {SEED}")  # noqa: T201
+    drawn = Varied(SEED, apart.name, rules)
+    table = drawn.table()
+    for side in (apart.ours, apart.theirs):
+        assert side("-c", verb="restore", stdin=table).status == 0, SEED
+    run(apart, drawn, STEPS // 3)
+    for words in ("-vnL", "-nL --line-numbers", "-vS"):
+        ours, theirs = apart.ours(*words.split()), apart.theirs(*words.split())
+        assert ours.output == theirs.output, f"seed {SEED}, {words}"
