@@ -12,7 +12,6 @@ import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from subprocess import CalledProcessError
 from typing import TypeVar
 
 import pytest
@@ -20,7 +19,10 @@ import pytest
 from bpfilter.errors import SourceError
 from bpfilter.rules.model import TABLES, Family
 from bpfilter.rules.saved import format_saved, parse_saved
+from tests.harness.debian import FetchError
+from tests.harness.debian_root import find_root
 from tests.harness.netns import Namespace
+from tests.harness.sandbox import Command, CommandError, Sandbox
 
 pytestmark = pytest.mark.e2e
 
@@ -118,18 +120,22 @@ class Writer:
 
 
 @pytest.fixture
-def namespace() -> Iterator[Namespace]:
-    with Namespace("grammar") as made:
+def judge(namespace: Namespace) -> Iterator[Sandbox]:
+    try:
+        root = find_root()
+    except FetchError as error:
+        pytest.fail(f"no Debian root with iptables 1.8.11: {error}", pytrace=False)
+    with Sandbox.open(root, namespace, Command.LEGACY) as made:
         yield made
 
 
-def theirs(namespace: Namespace, line: Line) -> str | None:
+def theirs(judge: Sandbox, line: Line) -> str | None:
     command = f"{line.family.command}-legacy"
     try:
-        namespace.run(f"{command}-restore", "-c", stdin=line.ruleset())
-    except CalledProcessError:
+        judge.run(f"{command}-restore", "-c", stdin=line.ruleset())
+    except CommandError:
         return None
-    return rules(namespace.run(f"{command}-save", "-c", "-t", line.table))
+    return rules(judge.run(f"{command}-save", "-c", "-t", line.table))
 
 
 def ours(line: Line) -> tuple[str | None, str]:
@@ -144,13 +150,13 @@ def rules(text: str) -> str:
     return "\n".join(line for line in text.split("\n") if line[:1] == "[")
 
 
-def test_lines_are_read_as_iptables_reads_them(namespace: Namespace) -> None:
+def test_lines_are_read_as_iptables_reads_them(judge: Sandbox) -> None:
     taken = 0
     for line in Writer(SEED).lines(LINES):
         got, refusal = ours(line)
         if any(words in refusal for words in STRICTER):
             continue
-        expected = theirs(namespace, line)
+        expected = theirs(judge, line)
         assert got == expected, f"seed {SEED}: {line}: {refusal}"
         taken += expected is not None
     assert taken > LINES // 20
