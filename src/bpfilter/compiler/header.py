@@ -31,10 +31,7 @@ def condition(rule: Rule, family: Family) -> Predicate:
         parts.append(_address(fields.DADDR, rule.destination))
     for field, named in ((fields.IIF, rule.in_interface), (fields.OIF, rule.out_interface)):
         if named:
-            asked = interface(field, named)
-            if _is_never(asked):
-                _refuse_lossy(_ALL_EXCLUDED, f"'! {named.name}'")
-            parts.append(asked)
+            parts.append(interface(field, named))
     if family is Family.IPV6 and (rule.protocol or rule.any_protocol):
         parts.append(Guard(fields.PROTO_GUARD))
     if rule.protocol:
@@ -51,8 +48,8 @@ def condition(rule: Rule, family: Family) -> Predicate:
     return All(tuple(part for part in parts if part != TRUE))
 
 
-# `! -i +` and `! --dport :` never match, and iptables-save writes them back as always;
-# others that never match, `! --mark 0/0` for one, it writes as they are.
+# `! --dport :` never matches, and iptables-save writes it back as always; others that never
+# match, `! -i +` and `! --mark 0/0` for two, it writes as they are.
 _ALL_EXCLUDED = "that everything is excluded"
 
 

@@ -167,7 +167,7 @@ def _is_saved_without_mask(address: Address, family: Family) -> bool:
 
 
 def _interface(option: str, interface: Interface) -> str:
-    if interface.name == "+":
+    if interface.name == "+" and not interface.inverted:
         return ""
     return f"{_sign(interface.inverted)}{option} {interface.name}"
 

@@ -11,7 +11,6 @@ from bpfilter.compiler.lower import lower_table
 @pytest.mark.parametrize(
     ("rule", "named"),
     [
-        ("! -i +", "'! +'"),
         ("-p icmp -m icmp --icmp-type 3/1:4", "code range 1:4"),
     ],
 )
