@@ -124,7 +124,7 @@ class Columns:
     def front(self, rule: Rule) -> str:
         """Give the columns before the addresses."""
         protocol = rule.protocol
-        text = _padded(_target_name(rule.target), 9) + " "
+        text = _padded(target_name(rule.target), 9) + " "
         text += "!" if protocol is not None and protocol.inverted else " "
         number = 0 if protocol is None else protocol.number
         text += f"{self.names.protocol(number):<4s} {self._fragment(rule.fragment)} "
@@ -224,7 +224,8 @@ def _padded(text: str, width: int) -> str:
     return text.ljust(width if text.isascii() else width - byte_length(text) + len(text))
 
 
-def _target_name(target: Target | None) -> str:
+def target_name(target: Target | None) -> str:
+    """Give what stands in the column of targets: a verdict, a chain, or the kernel's name."""
     if target is None:
         return ""
     if isinstance(target, Jump):

@@ -8,8 +8,8 @@ from typing import Any
 from bpfilter.rules.address import format_listed
 from bpfilter.rules.draft import Command
 from bpfilter.rules.edit import ChainDraft
-from bpfilter.rules.listing import Columns, Form
-from bpfilter.rules.model import Address, Family, Interface, Jump, Rule, Target, Verdict
+from bpfilter.rules.listing import Columns, Form, target_name
+from bpfilter.rules.model import Address, Family, Interface, Rule
 from bpfilter.rules.names import NUMBERS
 
 _VERBS = {"F": "Flushing", "Z": "Zeroing", "X": "Deleting"}
@@ -33,23 +33,11 @@ def tell_rule(rule: Rule, family: Family) -> str:
     name = NUMBERS.protocol(0 if protocol is None else protocol.number)
     source, destination = _address(rule.source, family), _address(rule.destination, family)
     return (
-        f"{_target(rule.target)} {inverted}{name} opt {_fragment(rule.fragment)} "
+        f"{target_name(rule.target)} {inverted}{name} opt {_fragment(rule.fragment)} "
         f"in {_interface(rule.in_interface)} out {_interface(rule.out_interface)} "
         f"{_sign(rule.source)}{source} {_sign(rule.destination)}-> {destination}  "
         f"{Columns(family, Form()).description(rule)}\n"
     )
-
-
-def _target(target: Target | None) -> str:
-    match target:
-        case None:
-            return ""
-        case Jump():
-            return target.chain
-        case Verdict():
-            return target.name
-        case _:
-            return target.NAME
 
 
 def _fragment(fragment: bool | None) -> str:
